@@ -1,0 +1,1 @@
+"""What a model predicts, in figures that are comparable across tokenizers."""
