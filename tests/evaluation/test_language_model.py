@@ -11,7 +11,7 @@ import torch
 from tiny_models import save_model, tiny_model
 
 from tokswap.errors import TokswapError
-from tokswap.evaluation import device, language_model
+from tokswap.evaluation import language_model
 from tokswap.evaluation.language_model import (
     batch_size,
     final_states,
@@ -110,24 +110,6 @@ def test_nothing_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> N
     capfd.readouterr()
     load_language_model(tmp_path, device="cpu")
     assert capfd.readouterr() == ("", "")
-
-
-def test_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device("cpu")
-    monkeypatch.setattr(device, "_cpu_has_bfloat16", lambda: True)
-    assert device.choose_dtype("auto", cpu) == torch.bfloat16
-    monkeypatch.setattr(device, "_cpu_has_bfloat16", lambda: False)
-    assert device.choose_dtype("auto", cpu) == torch.float32
-    assert device.choose_dtype("auto", torch.device("cuda")) == torch.bfloat16
-    assert device.choose_dtype("float16", torch.device("cuda")) == torch.float16
-    with pytest.raises(TokswapError, match="float16"):
-        device.choose_dtype("float16", cpu)
-
-
-def test_device() -> None:
-    assert device.choose_device("cpu") == torch.device("cpu")
-    with pytest.raises(TokswapError, match="nosuch"):
-        device.choose_device("nosuch")
 
 
 def test_batches_fit_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

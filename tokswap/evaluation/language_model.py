@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokswap.device import choose_device, choose_dtype, free_memory, many_gpus
 from tokswap.errors import TokswapError
-from tokswap.evaluation.device import choose_device, choose_dtype, free_memory, many_gpus
 from tokswap.evaluation.head import PROBE_TOKENS, captured, probed_head
 
 if TYPE_CHECKING:

@@ -1,0 +1,191 @@
+"""Score a model, and the model that it came from, on the same bytes with the same context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokswap.align import align
+from tokswap.errors import TokswapError
+from tokswap.evaluation.arm import Arm, Tokenized, document_windows, fit_windows, open_arm
+from tokswap.evaluation.bootstrap import CHUNK_BYTES
+from tokswap.evaluation.figures import text_figures
+from tokswap.evaluation.sample import PROMPT, greedy_sample
+from tokswap.evaluation.score import Scored, score_documents
+from tokswap.evaluation.texts import Text
+from tokswap.report import Figure, Report
+
+if TYPE_CHECKING:
+    from tokswap.checkpoint import Checkpoint
+
+Progress = Callable[[str, int, int], None]
+"""Told the stage, how much of it is done and how much there is."""
+
+WINDOW_BYTES = 2048
+STRIDE_BYTES = 1024
+"""Half a window: each byte has at least 1,024 bytes before it, but for the first ones of a document."""
+
+DOMAIN_NOTE = "these texts are few and of few kinds: a figure stands for them, not for a language"
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What is the same for both arms."""
+
+    window_bytes: int
+    stride_bytes: int
+    device: str
+    dtype: str
+    sample_prompt: str | None
+    on_progress: Progress | None
+
+
+@dataclass(frozen=True)
+class _Result:
+    """One arm's documents by text, how it was run, and what it writes."""
+
+    scored: Mapping[str, list[Scored]]
+    facts: Mapping[str, Any]
+
+
+def evaluate(
+    model: Checkpoint,
+    texts: Mapping[str, Text],
+    *,
+    against: Checkpoint | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    window_bytes: int = WINDOW_BYTES,
+    stride_bytes: int = STRIDE_BYTES,
+    max_bytes: int | None = None,
+    sample_prompt: str | None = PROMPT,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> Report:
+    """Return bits per byte and more of `model` on `texts`, and where `against` is given, of that base beside it.
+
+    Both arms see the same bytes with the same bytes of context, after their own start token. `max_bytes` shortens
+    each text; `sample_prompt` None leaves out the greedy sample; `seed` is the bootstrap's. One model is in memory
+    at a time. Raises TokswapError for models, tokenizers, devices and windows that can't be used.
+    """
+    if not texts:
+        raise TokswapError("there is no text to score", "name a file of plain text, or leave out --texts")
+    if max_bytes is not None:
+        texts = {name: text.first(max_bytes) for name, text in texts.items()}
+    arms = [open_arm(checkpoint) for checkpoint in (model, against) if checkpoint is not None]
+    tokenized = [_tokenize(arm, texts) for arm in arms]
+    documents = [[d for its in by_text.values() for d in its] for by_text in tokenized]
+    fitted = fit_windows(list(zip(arms, documents, strict=True)), window_bytes, stride_bytes)
+    run = _Run(*fitted, device, dtype, sample_prompt, on_progress)
+    new_ids = align(arms[1].vocab, arms[0].vocab).new_ids if against is not None else None
+    results = [
+        _score(arm, its, run, "base" if i else "model", None if i else new_ids)
+        for i, (arm, its) in enumerate(zip(arms, tokenized, strict=True))
+    ]
+    warnings = [_lossy_warning(arm, its) for arm, its in zip(arms, tokenized, strict=True)]
+    if fitted[0] != window_bytes:
+        warnings.append(f"windows of {fitted[0]} bytes, not {window_bytes}: a model has too few positions")
+    return Report(
+        kind="evaluation",
+        facts=_facts(arms, results, run, texts),
+        figures=_figures(list(texts), texts, results, seed),
+        sections={name: _section(name, text, results, seed) for name, text in texts.items()},
+        warnings=tuple(filter(None, warnings)),
+    )
+
+
+def _tokenize(arm: Arm, texts: Mapping[str, Text]) -> dict[str, list[Tokenized]]:
+    return {name: [arm.tokenize(d) for d in text.documents] for name, text in texts.items()}
+
+
+def _score(
+    arm: Arm,
+    tokenized: Mapping[str, Sequence[Tokenized]],
+    run: _Run,
+    stage: str,
+    new_ids: NDArray[np.int64] | None,
+) -> _Result:
+    """Load an arm's model, score every text, write the sample, and let the model go."""
+    from tokswap.evaluation.language_model import load_language_model
+
+    say = run.on_progress or _silent
+    say(f"load {stage}", 0, 1)
+    lm = load_language_model(arm.folder, known_ids=arm.vocab.ids, device=run.device, dtype=run.dtype)
+    names = [name for name, its in tokenized.items() for _ in its]
+    documents = [document for its in tokenized.values() for document in its]
+    windows = [document_windows(document, run.window_bytes, run.stride_bytes) for document in documents]
+    scored = score_documents(
+        lm,
+        documents,
+        windows,
+        start_id=arm.start_id,
+        new_ids=new_ids,
+        on_windows=partial(say, f"score {stage}"),
+    )
+    facts: dict[str, Any] = {"device": str(lm.device), "dtype": str(lm.dtype).removeprefix("torch.")}
+    if run.sample_prompt:
+        say(f"sample {stage}", 0, 1)
+        facts["sample"] = greedy_sample(lm, arm, run.sample_prompt)
+    by_text = {name: [s for s, its in zip(scored, names, strict=True) if its == name] for name in tokenized}
+    return _Result(by_text, facts)
+
+
+def _silent(_stage: str, _done: int, _total: int) -> None:
+    pass
+
+
+def _figures(
+    names: Sequence[str], texts: Mapping[str, Text], results: Sequence[_Result], seed: int
+) -> dict[str, Figure]:
+    model, *base = [[s for name in names for s in result.scored[name]] for result in results]
+    words = sum(len(document.split()) for name in names for document in texts[name].documents)
+    return text_figures(model, base[0] if base else None, words=words, compared=bool(base), seed=seed)
+
+
+def _section(name: str, text: Text, results: Sequence[_Result], seed: int) -> Report:
+    return Report(
+        kind="text",
+        facts={"documents": len(text.documents), "bytes": text.bytes},
+        figures=_figures([name], {name: text}, results, seed),
+    )
+
+
+def _facts(
+    arms: Sequence[Arm], results: Sequence[_Result], run: _Run, texts: Mapping[str, Text]
+) -> dict[str, Any]:
+    out: dict[str, Any] = {"model": str(arms[0].folder)}
+    if len(arms) > 1:
+        out["against"] = str(arms[1].folder)
+    starts = dict.fromkeys(arm.start_text for arm in arms)
+    out |= {
+        "start_token": f"{' and '.join(map(repr, starts))} before every window"
+        + (", in both arms" if len(arms) > 1 else ""),
+        "window_bytes": run.window_bytes,
+        "stride_bytes": run.stride_bytes,
+        "interval": f"95 %, bootstrap over chunks of {CHUNK_BYTES} bytes" + (", paired" if arms[1:] else ""),
+        "device": results[0].facts["device"],
+        "dtype": results[0].facts["dtype"],
+        "texts": len(texts),
+        "documents": sum(len(text.documents) for text in texts.values()),
+        "bytes": sum(text.bytes for text in texts.values()),
+        "note": DOMAIN_NOTE,
+    }
+    if run.sample_prompt:
+        out["sample_prompt"] = run.sample_prompt
+        out |= {f"{name}sample": r.facts["sample"] for name, r in zip(("", "base_"), results, strict=False)}
+    return out
+
+
+def _lossy_warning(arm: Arm, tokenized: Mapping[str, Sequence[Tokenized]]) -> str:
+    lossy = [name for name, its in tokenized.items() if not all(d.spans.exact for d in its)]
+    if not lossy:
+        return ""
+    return (
+        f"the tokenizer of {arm.folder} changes the text of {', '.join(lossy)} (it normalises, or lacks characters): "
+        "its figures are too low there, since what it drops isn't predicted, and its token borders are estimates"
+    )
