@@ -29,7 +29,9 @@ class Origin(IntEnum):
     UNUSED = 5  # no token has this id: padding or a hole
 
 
-COPIED = (Origin.SAME_BYTES, Origin.SAME_ROLE, Origin.OVERRIDE)
+# Tokens that a model reads and hardly ever emits: two of them may share a row (`<bos>` and `<start_of_turn>` both
+# come from a base's `<|im_start|>`).
+READ_ROLES = ("bos", "turn_start")
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,11 @@ def _match_special(
                 give(new_id, base.role_id(role), Origin.SAME_ROLE)
     for new_id in sorted(specials):
         give(new_id, by_text.get(new.texts[new.position[new_id]]), Origin.SAME_BYTES)
+    for role in READ_ROLES:
+        for new_id in sorted(specials):
+            base_id = base.role_id(role)
+            if role in new.roles.get(new_id, ()) and source[new_id] < 0 and base_id in taken:
+                source[new_id], origin[new_id] = base_id, Origin.SAME_ROLE
     return composed
 
 

@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tokswap.errors import TokswapError
+
+if TYPE_CHECKING:
+    from tokswap.checkpoint import Checkpoint
 
 SPACE_MARK = "▁"  # SentencePiece's stand-in for a space
 BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
@@ -144,6 +147,12 @@ class Vocab:
         at = self.position.get(int(token_id))
         return at is not None and int(self.kinds[at]) == Kind.SPECIAL
 
+    @property
+    def start_id(self) -> int | None:
+        """The token that stands before a text: bos, else what separates documents, else eos."""
+        found = (self.role_id(role) for role in ("bos", "document_end", "eos"))
+        return next((i for i in found if i is not None and i < self.rows), None)
+
     def role_id(self, role: str) -> int | None:
         """Return the id that plays a role ("bos", "eos", "turn_end", …), the lowest where several do, or None."""
         return min((i for i, roles in self.roles.items() if role in roles), default=None)
@@ -170,7 +179,7 @@ def make_vocab(
     )
 
 
-def vocab_of(
+def read_vocab(
     tokenizer: Mapping[str, Any],
     tokenizer_config: Mapping[str, Any],
     config: Mapping[str, Any] | None = None,
@@ -198,6 +207,28 @@ def vocab_of(
         text, _, _ = tokens[token_id]
         tokens[token_id] = (text, text.encode(), Kind.SPECIAL)
     return make_vocab(tokens, roles, rows, adds_bos=adds_bos(tokenizer, tokenizer_config))
+
+
+def vocab_of(checkpoint: Checkpoint) -> Vocab:
+    """Read the vocabulary of an opened checkpoint, with the rows of its embedding or those its config declares.
+
+    Raises `TokswapError` where it has no tokenizer.json or a broken one.
+    """
+    if not checkpoint.tokenizer:
+        raise TokswapError(
+            f"{checkpoint.source or checkpoint.folder} has no tokenizer.json",
+            "save it with a fast tokenizer: AutoTokenizer.from_pretrained(…).save_pretrained(…)",
+        )
+    try:
+        return read_vocab(
+            checkpoint.tokenizer,
+            checkpoint.tokenizer_config,
+            checkpoint.config,
+            checkpoint.generation_config,
+            rows=checkpoint.rows if checkpoint.tensors else checkpoint.vocab_size,
+        )
+    except TokswapError as error:
+        raise TokswapError(f"{checkpoint.source or checkpoint.folder}: {error.what}", error.hint) from error
 
 
 def adds_bos(tokenizer: Mapping[str, Any], tokenizer_config: Mapping[str, Any]) -> bool:
@@ -343,9 +374,12 @@ def _roles(
         give(ids.get(text), role)
     for role in ("bos", "eos", "pad"):
         value = generation_config.get(f"{role}_token_id", config.get(f"{role}_token_id"))
-        already = any(role in roles for roles in found.values())
+        named = [i for i, roles in found.items() if role in roles]
         for token_id in value if isinstance(value, list) else [value]:
-            give(token_id, role if not already else "turn_end" if role == "eos" else "")
+            if not named:
+                give(token_id, role)
+            elif role == "eos" and token_id not in named:  # one more token that ends a turn
+                give(token_id, "turn_end")
     for role, texts in TEXT_ROLES.items():
         for text in texts:  # `</s>` is an ordinary piece of HTML in some vocabularies
             token_id = ids.get(text, -1)

@@ -1,0 +1,48 @@
+"""The model card of a transplanted checkpoint."""
+
+from __future__ import annotations
+
+from tokswap import __version__
+from tokswap.plan import Plan
+
+
+def model_card(plan: Plan) -> str:
+    """Return the text of README.md: what the model is made of and how to use it."""
+    counts = plan.alignment.counts()
+    copied = counts["same_bytes"] + counts["same_role"] + counts["override"]
+    parameters = ", ".join(f"{k} = {v}" for k, v in plan.parameters.items()) or "no parameters"
+    start = "" if plan.start_id is None else plan.new_vocab.texts[plan.new_vocab.position[plan.start_id]]
+    begins = f"begins with `{start}`" if plan.base_vocab.adds_bos else "begins without a start token"
+    return f"""---
+library_name: transformers
+tags: [tokswap, tokenizer-transplant]
+---
+
+# {_name(plan.base.source)} with the tokenizer of {_name(plan.donor.source)}
+
+The body of `{plan.base.source}`, unchanged, under the tokenizer of `{plan.donor.source}`.
+Made by tokswap {__version__} with the method `{plan.method.name}` ({parameters}; {plan.method.paper}).
+
+| rows of the embedding | |
+|---|---|
+| copied from the base | {copied:,} |
+| made by `{plan.method.name}` | {counts["new"]:,} |
+| never emitted (no counterpart, or shadowed) | {counts["silent"]:,} |
+| unused | {counts["unused"]:,} |
+| all | {plan.alignment.rows:,} |
+
+As with the base, a text {begins}; the tokenizer here does so by itself.
+`recipe.yaml` repeats the run; `tokswap.json` lists every file with its sha256 and what was proved when it was
+written. The licences of the base and of the donor apply.
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained(".")
+tokenizer = AutoTokenizer.from_pretrained(".")
+```
+"""
+
+
+def _name(source: str) -> str:
+    return source.split(" (")[0].rstrip("/").rsplit("/", 1)[-1]

@@ -1,0 +1,237 @@
+"""The files around the weights: config, generation config and tokenizer of the new model, as data.
+
+The body is the base's and the tokenizer the donor's, except where the body is at stake: whether a text begins
+with a start token is the base's habit and travels with it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tokswap.align import Alignment
+from tokswap.vocab import Kind, Vocab
+
+# What a tokenizer_config of any version of transformers reads; all else is in tokenizer.json or names a class.
+KEPT_TOKENIZER_KEYS = (
+    "bos_token", "eos_token", "pad_token", "unk_token", "mask_token", "cls_token", "sep_token",
+    "additional_special_tokens", "chat_template", "padding_side", "truncation_side", "model_input_names",
+)  # fmt: skip
+# Lists of ids in a generation config that mean nothing under another tokenizer.
+STALE_GENERATION_KEYS = (
+    "bad_words_ids", "forced_bos_token_id", "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens",
+    "forced_decoder_ids", "decoder_start_token_id", "sequence_bias", "force_words_ids",
+)  # fmt: skip
+START_TEXT = "<|bos|>"
+TERMINATOR_ROLES = ("eos", "turn_end", "document_end")
+
+
+@dataclass(frozen=True)
+class TokenizerFiles:
+    """A parsed tokenizer.json and tokenizer_config.json."""
+
+    tokenizer: Mapping[str, Any]
+    config: Mapping[str, Any]
+
+
+def with_start_token(donor: TokenizerFiles, base: Vocab, new: Vocab) -> TokenizerFiles:
+    """Return the donor's tokenizer with a start token for a base that expects one; unchanged where it has one.
+
+    The token is added at the first id without a token after the highest one.
+    """
+    if not base.adds_bos or new.role_id("bos") is not None:
+        return donor
+    text = START_TEXT if START_TEXT not in new.id_of_text else f"{START_TEXT}tokswap"
+    entry = {
+        "id": new.max_id + 1, "content": text, "single_word": False, "lstrip": False, "rstrip": False,
+        "normalized": False, "special": True,
+    }  # fmt: skip
+    added = [*(donor.tokenizer.get("added_tokens") or []), entry]
+    return TokenizerFiles({**donor.tokenizer, "added_tokens": added}, {**donor.config, "bos_token": text})
+
+
+def start_token_id(alignment: Alignment, base: Vocab, new: Vocab) -> int | None:
+    """Return the new id that stands before a text: the one that holds the row of the base's start token."""
+    own = new.start_id
+    if base.start_id is None:
+        return own
+    holders = np.flatnonzero(alignment.source == base.start_id).tolist()
+    return own if own in holders or not holders else int(holders[0])
+
+
+def new_tokenizer(donor: TokenizerFiles, base: Vocab, new: Vocab, start_id: int | None) -> dict[str, Any]:
+    """Return the tokenizer.json: the donor's, which puts a start token before a text if and only if the base's did."""
+    out = copy.deepcopy(dict(donor.tokenizer))
+    out["truncation"], out["padding"] = None, None
+    kept = _without_start(out.get("post_processor"), _start_text(new))
+    if not base.adds_bos or start_id is None:
+        out["post_processor"] = kept
+        return out
+    template = _start_template(new.texts[new.position[start_id]], start_id)
+    out["post_processor"] = template if kept is None else _sequence(kept, template)
+    return out
+
+
+def new_tokenizer_config(
+    donor: TokenizerFiles, base_config: Mapping[str, Any], base: Vocab, new: Vocab, start_id: int | None
+) -> dict[str, Any]:
+    """Return the tokenizer_config.json: the donor's special tokens and chat template, the base's length and habits.
+
+    The class is the generic fast one: a named class may rebuild the tokenizer from parts and lose what
+    tokenizer.json says.
+    """
+    out = {key: donor.config[key] for key in KEPT_TOKENIZER_KEYS if donor.config.get(key) is not None}
+    for key, value in out.items():
+        if isinstance(value, Mapping) and key != "chat_template":
+            out[key] = value.get("content")
+    extra = out.get("additional_special_tokens")
+    if extra is not None and not isinstance(extra, list):
+        del out["additional_special_tokens"]
+    if start_id is not None:
+        out["bos_token"] = new.texts[new.position[start_id]]
+    text = base_config.get("text_config") or base_config
+    length = text.get("max_position_embeddings") or text.get("n_positions")
+    if length:
+        out["model_max_length"] = length
+    out["add_bos_token"] = bool(base.adds_bos and start_id is not None)
+    out["add_eos_token"] = False
+    out["clean_up_tokenization_spaces"] = False
+    out["tokenizer_class"] = "PreTrainedTokenizerFast"
+    return out
+
+
+def terminators(new: Vocab) -> list[int]:
+    """Return every id that ends a turn or a document, the eos first."""
+    out = [new.role_id("eos")]
+    out += [i for role in TERMINATOR_ROLES for i, roles in sorted(new.roles.items()) if role in roles]
+    return list(dict.fromkeys(i for i in out if i is not None and i < new.rows))
+
+
+def new_config(
+    base_config: Mapping[str, Any], alignment: Alignment, new: Vocab, start_id: int | None, *, tied: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the config.json and warnings: sizes, ids and the tied flag, at the root and in the text config."""
+    out = copy.deepcopy(dict(base_config))
+    warnings: list[str] = []
+    back = {int(b): int(n) for n, b in reversed(list(enumerate(alignment.source))) if b >= 0}
+    special = {"bos_token_id": start_id, "pad_token_id": new.role_id("pad")}
+    ends = terminators(new)
+    for part in _parts(out):
+        if "vocab_size" in part or part is not out or len(list(_parts(out))) == 1:
+            part["vocab_size"] = alignment.rows
+        for key in [k for k in part if k.endswith(("_token_id", "_token_index"))]:
+            if key in special or key == "eos_token_id":
+                continue
+            _remap(part, key, back, warnings)
+        part.update({k: v for k, v in special.items() if k in part or part is out})
+        if "eos_token_id" in part or part is out:
+            part["eos_token_id"] = ends[0] if ends else None
+        if part is out or "tie_word_embeddings" in part:
+            part["tie_word_embeddings"] = tied
+        part.pop("auto_map", None)
+    return out, warnings
+
+
+def new_generation_config(
+    base: Mapping[str, Any], new: Vocab, start_id: int | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the generation_config.json and warnings: the base's sampling, every terminator of the new vocabulary."""
+    out = copy.deepcopy(dict(base))
+    stale = [key for key in STALE_GENERATION_KEYS if out.pop(key, None)]
+    warnings = (
+        [f"generation_config: {', '.join(stale)} named ids of the old tokenizer and were left out"]
+        if stale
+        else []
+    )
+    ends = terminators(new)
+    for key, value in (
+        ("bos_token_id", start_id),
+        ("eos_token_id", ends),
+        ("pad_token_id", new.role_id("pad")),
+    ):
+        out.pop(key, None)
+        if value is not None and value != []:
+            out[key] = value
+    if "pad_token_id" not in out and ends:
+        out["pad_token_id"] = ends[0]
+    return out, warnings
+
+
+def as_json(value: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a JSON file."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+
+
+def _remap(part: dict[str, Any], key: str, back: Mapping[int, int], warnings: list[str]) -> None:
+    """Give a special id of the config its new number, or say that the new vocabulary has no such token."""
+    old = part[key]
+    if not isinstance(old, int) or old < 0:
+        return
+    if old in back:
+        part[key] = back[old]
+    else:
+        warnings.append(f"config: {key} = {old} has no counterpart in the new vocabulary and was left out")
+        del part[key]
+
+
+def _parts(config: dict[str, Any]) -> list[dict[str, Any]]:
+    text = config.get("text_config")
+    return [config, text] if isinstance(text, dict) else [config]
+
+
+def _start_text(new: Vocab) -> str:
+    bos = new.role_id("bos")
+    return "" if bos is None else new.texts[new.position[bos]]
+
+
+def _without_start(processor: Any, start: str) -> dict[str, Any] | None:
+    """Take the start token out of a post-processor; what is left of it, or None."""
+    if not isinstance(processor, dict):
+        return None
+    if processor.get("type") == "Sequence":
+        parts = [_without_start(p, start) for p in processor.get("processors", [])]
+        left = [p for p in parts if p is not None]
+        return {**processor, "processors": left} if left else None
+    if processor.get("type") in ("BertProcessing", "RobertaProcessing"):
+        return None
+    if processor.get("type") != "TemplateProcessing":
+        return processor
+
+    def rest(pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [p for p in pieces if (p.get("SpecialToken") or {}).get("id") != start]
+
+    single, pair = rest(processor["single"]), rest(processor["pair"])
+    if all("Sequence" in p for p in single):
+        return None
+    tokens = {k: v for k, v in processor.get("special_tokens", {}).items() if k != start}
+    return {**processor, "single": single, "pair": pair, "special_tokens": tokens}
+
+
+def _start_template(text: str, token_id: int) -> dict[str, Any]:
+    def special(kind: int) -> dict[str, Any]:
+        return {"SpecialToken": {"id": text, "type_id": kind}}
+
+    def sequence(name: str, kind: int) -> dict[str, Any]:
+        return {"Sequence": {"id": name, "type_id": kind}}
+
+    return {
+        "type": "TemplateProcessing",
+        "single": [special(0), sequence("A", 0)],
+        "pair": [special(0), sequence("A", 0), special(1), sequence("B", 1)],
+        "special_tokens": {text: {"id": text, "ids": [token_id], "tokens": [text]}},
+    }
+
+
+def _sequence(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    steps = first["processors"] if first.get("type") == "Sequence" else [first]
+    return {"type": "Sequence", "processors": [*steps, second]}
+
+
+def added_text_tokens(new: Vocab) -> int:
+    """Count special tokens: they are named in the report beside the ordinary ones."""
+    return int(np.count_nonzero(new.kinds == Kind.SPECIAL))

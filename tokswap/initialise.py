@@ -1,0 +1,223 @@
+"""From an alignment and two sets of rows to the rows of the new vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tokswap.methods import Method, Pieces, Side, Task
+from tokswap.methods.floors import BLOCK_ROWS, mean_row
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from tokswap.align import Alignment
+    from tokswap.vocab import Vocab
+
+# A row whose norm is below this share of the median norm was never trained: it is no anchor and no source.
+UNTRAINED_NORM = 1e-3
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """`input` Float[V d]; `output` Float[V d], None when tied; `bias` Float[V] of the output, or None."""
+
+    input: Tensor
+    output: Tensor | None = None
+    bias: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.output is not None and self.output.shape != self.input.shape:
+            raise ValueError(
+                f"input {tuple(self.input.shape)} and output {tuple(self.output.shape)} differ in shape"
+            )
+        if self.bias is not None and len(self.bias) != len(self.input):
+            raise ValueError(f"a bias of {len(self.bias)} for {len(self.input)} rows")
+
+    @property
+    def tied(self) -> bool:
+        """Is one matrix both input and output?"""
+        return self.output is None
+
+    @property
+    def output_rows(self) -> Tensor:
+        """The rows of the head: `input` when tied."""
+        return self.input if self.output is None else self.output
+
+
+@dataclass(frozen=True)
+class Initialised:
+    """The new rows, with what had to be set aside: counts of anchors used and dropped, and of replaced rows."""
+
+    rows: Embeddings
+    anchors: int
+    anchors_dropped: int
+    dead_targets: int
+
+
+def initialise(
+    alignment: Alignment,
+    base: Embeddings,
+    donor: Embeddings | None,
+    base_vocab: Vocab,
+    pieces: Pieces,
+    method: Method,
+    parameters: Mapping[str, Any],
+    *,
+    device: str = "cpu",
+    seed: int = 0,
+    budget: int = 512 * 1024**2,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Initialised:
+    """Make every row of the new vocabulary: copied, composed, initialised by the method, or silent.
+
+    Rows come out in the base's dtype and copied rows bit for bit. A new token whose donor row is not finite or
+    zero gets the mean row under a donor-space method. `budget` bytes bound a method's working memory.
+    """
+    import torch
+
+    usable = torch.from_numpy(base_vocab.ids[_text_ids(base_vocab)])
+    usable = usable[_trained(base.input, usable)]
+    if base.output is not None:
+        usable = usable[_trained(base.output, usable)]
+    anchors, candidates = _anchors(alignment, usable, donor)
+    targets = torch.from_numpy(alignment.new_ids)
+    alive = torch.ones(len(targets), dtype=torch.bool)
+    if method.space == "donor" and donor is not None:
+        alive = _trained(donor.input, targets) & _trained(donor.output_rows, targets)
+
+    def solve(rows: Tensor, space: Tensor | None, side: Side) -> Tensor:
+        out = mean_row(rows, usable).repeat(len(targets), 1)
+        if bool(alive.any()):
+            task = Task(
+                base=rows, usable=usable, targets=targets[alive], pieces=_select(pieces, alive), anchors=anchors,
+                donor=space, side=side, device=device, seed=seed, budget=budget, on_progress=on_progress,
+            )  # fmt: skip
+            out[alive] = method(task, **parameters)
+        return out
+
+    new_input, new_output = _both_sides(base, donor, method, solve)
+    rows = Embeddings(
+        input=place(alignment, base.input, new_input),
+        output=None if base.output is None else place(alignment, base.output, _given(new_output)),
+        bias=None if base.bias is None else _bias(alignment, base.bias, pieces, usable),
+    )
+    return Initialised(rows, len(anchors), candidates - len(anchors), int((~alive).sum()))
+
+
+def place(alignment: Alignment, base: Tensor, new: Tensor) -> Tensor:
+    """Put copied, composed, new (Float32[n d]) and silent rows together: [V d] in the base's dtype."""
+    import torch
+
+    out = torch.zeros(alignment.rows, base.shape[1], dtype=base.dtype)
+    source = torch.from_numpy(alignment.source)
+    for part in torch.from_numpy(alignment.copied_ids).split(BLOCK_ROWS):
+        out[part] = base[source[part]]
+    out[torch.from_numpy(alignment.new_ids)] = new.to(base.dtype)
+    for new_id, base_ids in alignment.composed.items():
+        out[new_id] = base[list(base_ids)].float().mean(0).to(base.dtype)
+    silence(alignment, out)
+    return out
+
+
+def silence(alignment: Alignment, rows: Tensor) -> None:
+    """Make the silent rows (V d) the mean of all others, in place.
+
+    The logit of a mean row is the mean of the logits: never above the largest, so that it can't win, and its
+    probability is at most 1/V (Jensen). That holds whatever the states are, and in a tied matrix too.
+    """
+    import torch
+
+    silent = torch.from_numpy(alignment.silent_ids)
+    if not len(silent):
+        return
+    speaking = torch.ones(len(rows), dtype=torch.bool)
+    speaking[silent] = False
+    ids = speaking.nonzero()[:, 0]
+    rows[silent] = mean_row(rows, ids[_trained(rows, ids)]).to(rows.dtype)
+
+
+def _both_sides(
+    base: Embeddings,
+    donor: Embeddings | None,
+    method: Method,
+    solve: Callable[[Tensor, Tensor | None, Side], Tensor],
+) -> tuple[Tensor, Tensor | None]:
+    """Solve input and output, once where one donor space determines both."""
+    import torch
+
+    space = None if donor is None else donor.input
+    if base.output is None:
+        return solve(base.input, space, "tied"), None
+    if method.space == "donor" and donor is not None and donor.tied:
+        both = solve(torch.cat([base.input, base.output], dim=1), space, "tied")
+        width = base.input.shape[1]
+        return both[:, :width], both[:, width:]
+    head_space = None if donor is None else donor.output_rows
+    return solve(base.input, space, "input"), solve(base.output, head_space, "output")
+
+
+def _anchors(alignment: Alignment, usable: Tensor, donor: Embeddings | None) -> tuple[Tensor, int]:
+    """Return Int[S 2] (base id, new id) of shared ordinary tokens whose rows are trained on both sides."""
+    import torch
+
+    new_ids = torch.from_numpy(alignment.anchor_ids)
+    base_ids = torch.from_numpy(alignment.source)[new_ids]
+    fit = torch.isin(base_ids, usable)
+    ordinary = int(fit.sum())
+    if donor is not None:
+        fit &= _trained(donor.input, new_ids) & _trained(donor.output_rows, new_ids)
+    return torch.stack([base_ids[fit], new_ids[fit]], dim=1), max(ordinary, int(fit.sum()))
+
+
+def _trained(rows: Tensor, ids: Tensor) -> Tensor:
+    """Return Bool[n]: the row exists, is finite, and is not next to zero."""
+    import torch
+
+    inside = ids < len(rows)
+    norms = torch.zeros(len(ids))
+    for part in inside.nonzero()[:, 0].split(BLOCK_ROWS):
+        norms[part] = rows[ids[part]].float().norm(dim=1)
+    finite = norms.isfinite() & (norms > 0)
+    if not bool(finite.any()):
+        return finite
+    return finite & (norms > UNTRAINED_NORM * norms[finite].median())
+
+
+def _text_ids(vocab: Vocab) -> Any:
+    from tokswap.vocab import Kind
+
+    return (vocab.kinds != Kind.SPECIAL) & (vocab.ids < vocab.rows)
+
+
+def _select(pieces: Pieces, keep: Tensor) -> Pieces:
+    import torch
+
+    if bool(keep.all()):
+        return pieces
+    counts = pieces.starts.diff()
+    flat = keep.repeat_interleave(counts)
+    starts = torch.cat([torch.zeros(1, dtype=torch.long), counts[keep].cumsum(0)])
+    return Pieces(pieces.ids[flat], pieces.lengths[flat], starts)
+
+
+def _bias(alignment: Alignment, bias: Tensor, pieces: Pieces, usable: Tensor) -> Tensor:
+    """Biases follow their rows; a new token has that of its first piece, which its probability begins with."""
+    import torch
+
+    centre = bias[usable].double().mean().to(bias.dtype)
+    out = centre.repeat(alignment.rows)
+    copied = torch.from_numpy(alignment.copied_ids)
+    out[copied] = bias[torch.from_numpy(alignment.source)[copied]]
+    spelt = pieces.starts.diff() > 0
+    out[torch.from_numpy(alignment.new_ids)[spelt]] = bias[pieces.ids[pieces.starts[:-1][spelt]]]
+    for new_id, base_ids in alignment.composed.items():
+        out[new_id] = bias[list(base_ids)].float().mean().to(bias.dtype)
+    return out
+
+
+def _given(rows: torch.Tensor | None) -> torch.Tensor:
+    assert rows is not None
+    return rows

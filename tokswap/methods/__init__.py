@@ -1,0 +1,152 @@
+"""Initialisation methods: one file each, found by name, every one a pure function over arrays.
+
+A method is decorated with `@method("name", paper=…)`. Its keyword arguments are its parameters: they are the
+recipe's schema, what `--set key=value` sets, and its line in `tokswap methods`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from tokswap.errors import TokswapError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Space = Literal["donor", "base"]
+Side = Literal["input", "output", "tied"]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The base tokens that spell each new token: a ragged table of n rows.
+
+    `ids` Int[total] base ids, `lengths` Int[total] their bytes, `starts` Int[n + 1] where each row begins. A row
+    is empty where the base has no token for some byte.
+    """
+
+    ids: Tensor
+    lengths: Tensor
+    starts: Tensor
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method may look at to make the rows of n new tokens.
+
+    `base` Float[V d] rows of the base in their stored dtype (input and output side by side where both come from
+    one donor space); `usable` Int[m] base ids of ordinary tokens with finite rows that are not zero;
+    `donor` Float[W e] rows of the donor, or None; `targets` Int[n] the new ids, which are rows of the donor;
+    `anchors` Int[S 2] (base id, new id) of tokens that both have, with usable rows on both sides; `pieces` how
+    the base spells the targets. `device` is where the heavy products go; `budget` bytes of working memory.
+    """
+
+    base: Tensor
+    usable: Tensor
+    targets: Tensor
+    pieces: Pieces
+    anchors: Tensor
+    donor: Tensor | None = None
+    side: Side = "tied"
+    device: str = "cpu"
+    seed: int = 0
+    budget: int = 512 * 1024**2
+    on_progress: Callable[[int, int], None] | None = None
+
+    def report(self, done: int) -> None:
+        """Tell the caller how many of the targets are done."""
+        if self.on_progress is not None:
+            self.on_progress(done, len(self.targets))
+
+
+@dataclass(frozen=True)
+class Method:
+    """One entry of the registry. `space` says whose rows it reasons in; `defaults` its parameters."""
+
+    name: str
+    summary: str
+    paper: str
+    space: Space
+    function: Callable[..., Tensor]
+    defaults: Mapping[str, Any]
+    annotations: Mapping[str, Any]
+
+    def __call__(self, task: Task, **parameters: Any) -> Tensor:
+        """Return Float32[n d], one finite row a target. Raises TokswapError where the task lacks what it needs."""
+        if self.space == "donor":
+            _check_donor(self.name, task)
+        return self.function(task, **parameters)
+
+
+_REGISTRY: dict[str, Method] = {}
+
+
+def method(
+    name: str, *, paper: str, space: Space
+) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Register a function `(task, *, parameter=default, …) -> Float32[n d]` under a name.
+
+    `space` "donor": the rows follow from geometry among the donor's rows, so one solution serves input and
+    output when both donor matrices are one. "base": they follow from the base alone, and the sides may differ.
+    """
+
+    def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        if name in _REGISTRY:
+            raise ValueError(f"two methods are called {name!r}")
+        keywords = [
+            p
+            for p in inspect.signature(function).parameters.values()
+            if p.kind is inspect.Parameter.KEYWORD_ONLY
+        ]
+        if any(p.default is inspect.Parameter.empty for p in keywords):
+            raise ValueError(f"every parameter of {name!r} needs a default")
+        _REGISTRY[name] = Method(
+            name=name,
+            summary=(inspect.getdoc(function) or "").split("\n")[0],
+            paper=paper,
+            space=space,
+            function=function,
+            defaults={p.name: p.default for p in keywords},
+            annotations=inspect.get_annotations(function, eval_str=True),
+        )
+        return function
+
+    return register
+
+
+@cache
+def methods() -> Mapping[str, Method]:
+    """Return every method by name; the first call imports the files of this folder."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return dict(sorted(_REGISTRY.items()))
+
+
+def get_method(name: str) -> Method:
+    """Return one method, or raise TokswapError with the nearest names."""
+    known = methods()
+    if name not in known:
+        near = get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"the methods are {', '.join(known)}"
+        raise TokswapError(f"there is no method {name!r}", hint)
+    return known[name]
+
+
+def _check_donor(name: str, task: Task) -> None:
+    if task.donor is None:
+        raise TokswapError(
+            f"method {name!r} needs the donor's embeddings, and this donor is a tokenizer alone",
+            "give a donor with weights, or choose --method subword, which needs only the tokenizer",
+        )
+    if len(task.anchors) == 0:
+        raise TokswapError(
+            f"method {name!r} needs tokens that both vocabularies have, and there is none",
+            "choose --method subword, which needs no shared tokens",
+        )

@@ -1,0 +1,63 @@
+"""A new row as the weighted mean of the rows of the base tokens that spell it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from tokswap.methods import Pieces, Task, method
+from tokswap.methods.floors import mean_row
+
+Weights = Literal["mean", "length", "first", "last", "decay"]
+# Targets of one block: their gathered pieces stay within a few hundred MiB at any width.
+BLOCK_TARGETS = 4_096
+
+
+@method("subword", paper="arXiv:2408.05506 (FVT), arXiv:2410.04335 (ReTok)", space="base")
+def subword(
+    task: Task, *, weights: Weights = "mean", output_weights: Weights | None = None, decay: float = 0.5
+) -> Tensor:
+    """The weighted mean of the base's pieces; input and output rows may weigh them apart.
+
+    `weights` for the input (and a tied matrix), `output_weights` for the output, None meaning the same: a causal
+    model reads the end of a token and predicts its beginning. `mean` counts pieces, `length` their bytes,
+    `first` and `last` take one, `decay` gives piece j weight decay**j. A token that the base can't spell gets the
+    mean row.
+    """
+    kind = output_weights if task.side == "output" and output_weights is not None else weights
+    per_piece = piece_weights(task.pieces, kind, decay)
+    out = torch.empty(len(task.targets), task.base.shape[1])
+    for start in range(0, len(task.targets), BLOCK_TARGETS):
+        stop = min(start + BLOCK_TARGETS, len(task.targets))
+        out[start:stop] = _weighted_sums(task.base, task.pieces, per_piece, start, stop)
+        task.report(stop)
+    empty = task.pieces.starts.diff() == 0
+    if bool(empty.any()):
+        out[empty] = mean_row(task.base, task.usable)
+    return out
+
+
+def piece_weights(pieces: Pieces, kind: Weights, decay: float) -> Tensor:
+    """Return Float32[total], each token's weights summing to one."""
+    counts = pieces.starts.diff()  # (n)
+    place = torch.arange(len(pieces.ids)) - pieces.starts[:-1].repeat_interleave(counts)  # (total)
+    last = counts.repeat_interleave(counts) - 1
+    raw = {
+        "mean": lambda: torch.ones(len(place)),
+        "length": lambda: pieces.lengths.float(),
+        "first": lambda: (place == 0).float(),
+        "last": lambda: (place == last).float(),
+        "decay": lambda: torch.tensor(float(decay)) ** place,
+    }[kind]()
+    owner = torch.arange(len(counts)).repeat_interleave(counts)
+    total = torch.zeros(len(counts)).index_add_(0, owner, raw)
+    return raw / total[owner]
+
+
+def _weighted_sums(base: Tensor, pieces: Pieces, weights: Tensor, start: int, stop: int) -> Tensor:
+    begin, end = int(pieces.starts[start]), int(pieces.starts[stop])
+    rows = base[pieces.ids[begin:end]].float() * weights[begin:end, None]
+    owner = torch.arange(stop - start).repeat_interleave(pieces.starts[start : stop + 1].diff())
+    return torch.zeros(stop - start, base.shape[1]).index_add_(0, owner, rows)

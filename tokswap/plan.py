@@ -1,0 +1,333 @@
+"""Everything that is decided before the first row is made, and its report: what `--dry-run` shows."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tokswap.align import Alignment, align
+from tokswap.errors import TokswapError
+from tokswap.graft import TokenizerFiles, start_token_id, with_start_token
+from tokswap.methods import Method, get_method
+from tokswap.recipe import Recipe, check_parameters
+from tokswap.report import Figure, Report
+from tokswap.vocab import Vocab, read_vocab, vocab_of
+
+if TYPE_CHECKING:
+    from tokswap.checkpoint import Checkpoint
+
+# Below this many anchors a sparse sum of anchors has too little to choose from.
+ENOUGH_ANCHORS = 1000
+# Bytes of working memory that methods may take beside the embedding tables.
+BUDGET = 512 * 1024**2
+# Bytes a second that a common disk writes, fsync included: only for the estimate of a dry run.
+DISK_RATE = 400e6
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe resolved against real files: vocabularies, alignment, method, and the reason for the method."""
+
+    recipe: Recipe
+    base: Checkpoint
+    donor: Checkpoint
+    base_vocab: Vocab
+    new_vocab: Vocab
+    tokenizer: TokenizerFiles
+    alignment: Alignment
+    start_id: int | None
+    method: Method
+    parameters: Mapping[str, Any]
+    reason: str
+    warnings: tuple[str, ...]
+
+    @property
+    def untied(self) -> bool:
+        """Will the new checkpoint store a head of its own?"""
+        return self.recipe.untie or not self.base.tied
+
+
+def make_plan(recipe: Recipe, base: Checkpoint, donor: Checkpoint) -> Plan:
+    """Resolve a recipe. Reads configs, tokenizers and headers, no weights; raises TokswapError for what can't be."""
+    _check_base(base)
+    base_vocab = vocab_of(base)
+    given = TokenizerFiles(donor.tokenizer, donor.tokenizer_config)
+    tokenizer = with_start_token(given, base_vocab, vocab_of(donor))
+    new_vocab = _new_vocab(tokenizer, donor)
+    alignment = _align(recipe, base_vocab, new_vocab)
+    method, parameters, reason = _choose_method(recipe, donor, alignment)
+    return Plan(
+        recipe=recipe,
+        base=base,
+        donor=donor,
+        base_vocab=base_vocab,
+        new_vocab=new_vocab,
+        tokenizer=tokenizer,
+        alignment=alignment,
+        start_id=start_token_id(alignment, base_vocab, new_vocab),
+        method=method,
+        parameters=parameters,
+        reason=reason,
+        warnings=tuple(_warnings(base, donor, base_vocab, new_vocab, alignment)),
+    )
+
+
+def plan_report(plan: Plan) -> Report:
+    """Return the plan as a report: counts, bytes, memory, disk and time, each with its unit."""
+    from tokswap.device import choose_device
+
+    facts = {
+        "base": plan.base.source,
+        "donor": plan.donor.source,
+        "out": plan.recipe.out,
+        "method": plan.method.name,
+        "parameters": dict(plan.parameters),
+        "why_this_method": plan.reason,
+        "calibration": plan.recipe.calibrate,
+        "tied": not plan.untied,
+        "device": str(choose_device(plan.recipe.device)),
+        "identical_tokenizers": plan.alignment.identical,
+        "start_token": None
+        if plan.start_id is None
+        else plan.new_vocab.bytes_of(plan.start_id).decode("utf-8", "replace"),
+        "start_token_is_added": plan.base_vocab.adds_bos,
+        "special_tokens": special_rows(plan),
+    }
+    return Report("plan", facts, alignment_figures(plan) | size_figures(plan), {}, plan.warnings)
+
+
+def alignment_figures(plan: Plan) -> dict[str, Figure]:
+    """Return the rows by origin and the sizes of both vocabularies."""
+    counts = plan.alignment.counts()
+    return {
+        "base_rows": Figure(plan.base_vocab.rows, "rows"),
+        "new_rows": Figure(plan.alignment.rows, "rows"),
+        "copied_same_bytes": Figure(counts["same_bytes"], "rows"),
+        "copied_same_role": Figure(counts["same_role"], "rows"),
+        "copied_by_override": Figure(counts["override"], "rows"),
+        "new": Figure(counts["new"], "rows", note="made by the method"),
+        "silent": Figure(
+            counts["silent"], "rows", note="tokens that text never yields: the mean row, which never wins"
+        ),
+        "unused": Figure(counts["unused"], "rows", note="padding and holes"),
+    }
+
+
+def size_figures(plan: Plan) -> dict[str, Figure]:
+    """Return tensors touched, parameters, bytes to write, peak memory, free disk and estimated time."""
+    from tokswap.commit import planned_size
+
+    base = plan.base
+    shapes = new_shapes(plan)
+    written = planned_size(base, new_shapes=shapes, drop=dropped(plan))
+    tables = table_bytes(plan)
+    old_parameters = sum(int(np.prod(info.shape)) for info in base.tensors.values())
+    old_rows = sum(int(np.prod(base.tensors[n].shape)) for n in shapes if n in base.tensors)
+    new_rows = sum(int(np.prod(shape)) for _, shape in shapes.values())
+    free = shutil.disk_usage(_existing(Path(plan.recipe.out or "."))).free
+    return {
+        "tensors_touched": Figure(len(shapes), "tensors"),
+        "tensors_copied": Figure(
+            len(base.tensors) - len(set(shapes) & set(base.tensors)) - len(dropped(plan)), "tensors"
+        ),
+        "base_parameters": Figure(old_parameters, "parameters"),
+        "new_parameters": Figure(old_parameters - old_rows + new_rows, "parameters"),
+        "bytes_to_write": Figure(written, "bytes"),
+        "peak_memory": Figure(
+            tables + BUDGET, "bytes", note="tables and work block, without calibration and evaluation"
+        ),
+        "free_disk": Figure(free, "bytes"),
+        "estimated_time": Figure(
+            round(_seconds(plan, written), 1), "seconds", note="without calibration and evaluation"
+        ),
+    }
+
+
+def new_shapes(plan: Plan) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return tensor name → (dtype, shape) of every tensor that changes."""
+    base, rows = plan.base, plan.alignment.rows
+    names = [base.input_name, *(n for n in (base.output_name, base.bias_name) if n), *base.per_layer_names]
+    names += [n for n in base.roles.copies if n not in dropped(plan)]
+    out = {n: (base.tensors[n].dtype, (rows, *base.tensors[n].shape[1:])) for n in names}
+    if plan.recipe.untie and base.tied:
+        out[head_name(base)] = out[base.input_name]
+    return out
+
+
+def dropped(plan: Plan) -> list[str]:
+    """Return stored copies of a tied head: the new checkpoint stores the one matrix once."""
+    base = plan.base
+    if not base.tied:
+        return []
+    return [
+        n for n, original in base.roles.copies.items() if original == base.input_name and n == head_name(base)
+    ]
+
+
+def head_name(base: Checkpoint) -> str:
+    """Return the name under which this architecture stores an untied head."""
+    if base.config.get("model_type") == "gpt_neox":
+        return "embed_out.weight"
+    wrapped = base.input_name.startswith("language_model.")
+    return "language_model.lm_head.weight" if wrapped else "lm_head.weight"
+
+
+def table_bytes(plan: Plan) -> int:
+    """Return the bytes of the base's, the donor's and the new tables, and of the new rows in fp32."""
+    base, donor = plan.base, plan.donor
+    old = sum(base.tensors[n].nbytes for n in new_shapes(plan) if n in base.tensors)
+    donated = sum(donor.tensors[n].nbytes for n in _names(donor)) if needs_donor(plan) else 0
+    fresh = sum(
+        int(np.prod(shape))
+        * base.tensors[base.input_name].nbytes
+        // int(np.prod(base.tensors[base.input_name].shape))
+        for _, shape in new_shapes(plan).values()
+    )
+    return old + donated + fresh + 4 * len(plan.alignment.new_ids) * base.hidden_size * (1 + plan.untied)
+
+
+def needs_donor(plan: Plan) -> bool:
+    """Does the method look at the donor's rows, and are there tokens to make?"""
+    return plan.method.space == "donor" and len(plan.alignment.new_ids) > 0
+
+
+def special_rows(plan: Plan) -> dict[str, str | None]:
+    """Return the new special tokens that have a role → the base token whose row they hold, or None."""
+    out: dict[str, str | None] = {}
+    for token_id, roles in plan.new_vocab.roles.items():
+        if not roles or token_id >= plan.alignment.rows:
+            continue
+        source = int(plan.alignment.source[token_id])
+        name = plan.new_vocab.texts[plan.new_vocab.position[token_id]]
+        out[name] = (
+            plan.base_vocab.texts[plan.base_vocab.position[source]]
+            if source in plan.base_vocab.position
+            else None
+        )
+    return out
+
+
+def _names(checkpoint: Checkpoint) -> list[str]:
+    return [n for n in (checkpoint.input_name, checkpoint.output_name) if n]
+
+
+def _check_base(base: Checkpoint) -> None:
+    if base.output_name and base.tensors[base.output_name].shape != base.tensors[base.input_name].shape:
+        raise TokswapError(
+            f"{base.source}: the head has the shape {base.tensors[base.output_name].shape} and the embedding "
+            f"{base.tensors[base.input_name].shape}",
+            "models whose input and output vocabularies differ (Mllama) are not supported yet",
+        )
+
+
+def _new_vocab(tokenizer: TokenizerFiles, donor: Checkpoint) -> Vocab:
+    rows = donor.rows if donor.tensors else donor.vocab_size
+    return read_vocab(tokenizer.tokenizer, tokenizer.config, donor.config, donor.generation_config, rows=rows)
+
+
+def _align(recipe: Recipe, base: Vocab, new: Vocab) -> Alignment:
+    overrides = {new_text: parts.split() for new_text, parts in recipe.map.items()}
+    first = align(base, new, overrides=overrides)
+    # On its own tokenizer a model keeps its rows, however few of them the tokenizer names.
+    needed = base.rows if first.identical else max(new.rows, new.max_id + 1)
+    rows = recipe.pad_vocab_to or needed
+    if rows < needed:
+        raise TokswapError(
+            f"--pad-vocab-to {rows} is below the {needed} rows that the new vocabulary needs",
+            f"give {needed} or more",
+        )
+    if recipe.pad_to_multiple_of:
+        rows = -(-rows // recipe.pad_to_multiple_of) * recipe.pad_to_multiple_of
+    return first if rows == first.rows else align(base, new, overrides=overrides, rows=rows)
+
+
+def _choose_method(
+    recipe: Recipe, donor: Checkpoint, alignment: Alignment
+) -> tuple[Method, Mapping[str, Any], str]:
+    if recipe.method != "auto":
+        method = get_method(recipe.method)
+        if method.space == "donor" and not donor.tensors and len(alignment.new_ids):
+            raise TokswapError(
+                f"method {method.name!r} needs the donor's embeddings, and {donor.source} is a tokenizer alone",
+                "give a donor with weights, or choose --method subword, which needs only the tokenizer",
+            )
+        return method, recipe.parameters, "asked for"
+    if not donor.tensors:
+        name, reason = "subword", "the donor is a tokenizer without weights"
+    elif len(alignment.anchor_ids) < ENOUGH_ANCHORS:
+        name, reason = "subword", f"the two share only {len(alignment.anchor_ids)} tokens"
+    else:
+        name, reason = "omp", f"the donor has weights, and {len(alignment.anchor_ids)} tokens are shared"
+    method = get_method(name)
+    return method, check_parameters(method, {}), reason
+
+
+def _warnings(base: Checkpoint, donor: Checkpoint, old: Vocab, new: Vocab, alignment: Alignment) -> list[str]:
+    out = [*base.notes, *donor.notes]
+    for name, vocab, rows in (("base", old, old.rows), ("donor", new, alignment.rows)):
+        outside = vocab.ids[vocab.ids >= rows]
+        if len(outside):
+            texts = ", ".join(repr(vocab.texts[vocab.position[int(i)]]) for i in outside[:3])
+            out.append(f"{len(outside)} tokens of the {name} have no row ({texts}): they are left out")
+    before, after = _normaliser(base.tokenizer), _normaliser(donor.tokenizer)
+    if before != after:
+        out.append(
+            f"the tokenizers normalise text differently: {before or 'not at all'}, then {after or 'not at all'}"
+        )
+    if not new.role_id("eos") and not new.role_id("turn_end"):
+        out.append("the new tokenizer names no eos token: generation stops at the length limit only")
+    return out
+
+
+def _normaliser(tokenizer: Mapping[str, Any]) -> str:
+    """Name what a normaliser changes in a text; the space marks of SentencePiece change nothing."""
+    found: list[str] = []
+
+    def visit(part: Any) -> None:
+        if isinstance(part, Mapping):
+            if part.get("type") == "Sequence":
+                for child in part.get("normalizers") or []:
+                    visit(child)
+            elif part.get("type") not in ("Replace", "Prepend"):
+                found.append(str(part.get("type")))
+
+    visit(tokenizer.get("normalizer"))
+    return ", ".join(found)
+
+
+def _seconds(plan: Plan, written: int) -> float:
+    """Estimate the time of the rows and of the copy: operations by the rate of a small product, bytes by a disk's."""
+    import time
+
+    import torch
+
+    from tokswap.device import choose_device, computes_bfloat16
+
+    seconds = 2 * written / DISK_RATE
+    if plan.method.name != "omp" or not len(plan.alignment.new_ids):
+        return seconds
+    device = choose_device(plan.recipe.device)
+    dtype = torch.bfloat16 if computes_bfloat16(device) else torch.float32
+    side = 1024
+    one = torch.ones(side, side, dtype=dtype, device=device)
+    (one @ one).sum().item()
+    start = time.perf_counter()
+    for _ in range(4):
+        last = one @ one
+    last.sum().item()
+    rate = 4 * 2 * side**3 / (time.perf_counter() - start)
+    width = plan.donor.hidden_size * (1 if plan.donor.tied else 2)
+    work = 2 * len(plan.alignment.new_ids) * len(plan.alignment.anchor_ids) * width * plan.parameters["k"]
+    return seconds + 2 * work / rate  # what is no product takes about as long again
+
+
+def _existing(path: Path) -> Path:
+    path = path.expanduser().absolute()
+    while not path.exists():
+        path = path.parent
+    return path

@@ -1,0 +1,124 @@
+"""What a transplant is to do, as checked data: the command's flags, a YAML file and the library take the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from tokswap.errors import TokswapError
+from tokswap.methods import Method, get_method
+
+MAX_RECIPE_BYTES = 1_000_000
+Calibration = Literal["auto", "shift", "none"]
+
+
+class Recipe(BaseModel):
+    """A transplant: `base` and `donor` as `open_source` takes them, the method and all that decides the rows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base: str
+    donor: str
+    out: str | None = None
+    method: str = "auto"
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    map: dict[str, str] = Field(
+        default_factory=dict, description="new token → base tokens, separated by spaces"
+    )
+    calibrate: Calibration = "auto"
+    calibration_texts: list[str] = Field(default_factory=list)
+    untie: bool = False
+    pad_vocab_to: int | None = Field(default=None, ge=1)
+    pad_to_multiple_of: int | None = Field(default=None, ge=1)
+    evaluate: bool = True
+    evaluation_texts: list[str] = Field(default_factory=list)
+    device: str = "auto"
+    seed: int = Field(default=0, ge=0)
+
+    def identity(self, inputs: Mapping[str, str]) -> str:
+        """Return a stable id of what decides the output's bytes: the recipe without where and how it is run."""
+        data = self.model_dump(exclude={"out", "evaluate", "evaluation_texts", "device"})
+        text = json.dumps({"recipe": data, "inputs": dict(inputs)}, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_recipe(fields: Mapping[str, Any]) -> Recipe:
+    """Check the fields of a recipe and the parameters of its method, all errors at once.
+
+    Raises TokswapError that lists every error, with the nearest name for an unknown one.
+    """
+    try:
+        recipe = Recipe(**fields)
+    except ValidationError as error:
+        raise TokswapError(
+            "the recipe is not right: " + "; ".join(_sentences(error, list(Recipe.model_fields))),
+            f"its fields are {', '.join(Recipe.model_fields)}",
+        ) from None
+    if recipe.method == "auto":
+        if recipe.parameters:
+            raise TokswapError(
+                "parameters belong to one method, and the method is auto",
+                "name it, as in --method omp --set k=8",
+            )
+        return recipe
+    parameters = check_parameters(get_method(recipe.method), recipe.parameters)
+    return recipe.model_copy(update={"parameters": parameters})
+
+
+def load_recipe(path: Path) -> dict[str, Any]:
+    """Read a YAML recipe into fields for `make_recipe`; aliases, which can explode, are refused."""
+    try:
+        if path.stat().st_size > MAX_RECIPE_BYTES:
+            raise TokswapError(
+                f"{path} is larger than {MAX_RECIPE_BYTES:,} bytes", "a recipe is a page of YAML"
+            )
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise TokswapError(f"{path} uses YAML aliases", "write the value out where it is used")
+        data = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise TokswapError(
+            f"{path} can't be read: {error}", "`tokswap recipes ls` shows the ones that ship"
+        ) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise TokswapError(
+            f"{path} is no YAML: {str(error).splitlines()[0]}", "`tokswap recipes cp` gives one"
+        ) from None
+    if not isinstance(data, dict):
+        raise TokswapError(f"{path} holds no fields", "`tokswap recipes show gemma3-smollm2` shows one")
+    return cast("dict[str, Any]", data)
+
+
+def check_parameters(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all parameters of a method, defaults filled in and texts converted to the types it declares."""
+    fields: dict[str, Any] = {
+        name: (method.annotations[name], default) for name, default in method.defaults.items()
+    }
+    schema = create_model(f"{method.name} parameters", __config__=ConfigDict(extra="forbid"), **fields)
+    try:
+        return schema(**given).model_dump()
+    except ValidationError as error:
+        known = ", ".join(f"{n}={d}" for n, d in method.defaults.items()) or "none"
+        raise TokswapError(
+            f"method {method.name}: " + "; ".join(_sentences(error, list(fields))),
+            f"its parameters are {known}",
+        ) from None
+
+
+def _sentences(error: ValidationError, names: list[str]) -> list[str]:
+    out: list[str] = []
+    for entry in error.errors():
+        where = ".".join(map(str, entry["loc"]))
+        if entry["type"] == "extra_forbidden":
+            near = get_close_matches(where, names, n=1)
+            out.append(f"there is no {where!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+        else:
+            out.append(f"{where}: {entry['msg']}")
+    return out

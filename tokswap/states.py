@@ -1,0 +1,85 @@
+"""Final hidden states of the base model at the borders that both tokenizers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokswap.evaluation.spans import token_spans, windows
+from tokswap.evaluation.texts import Text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tokswap.evaluation.language_model import LanguageModel
+    from tokswap.vocab import Vocab
+
+
+@dataclass(frozen=True)
+class States:
+    """`hidden` Float32[n d] final states; `targets` Int[n] the new token that begins where each state predicts."""
+
+    hidden: Tensor
+    targets: Tensor
+
+
+def collect_states(
+    lm: LanguageModel,
+    base: tuple[Mapping[str, Any], Vocab],
+    new: tuple[Mapping[str, Any], Vocab],
+    start_id: int | None,
+    texts: Iterable[Text],
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> States:
+    """Run the base over `texts`; `base` and `new` are (tokenizer.json, vocab); `start_id` precedes every window.
+
+    A state counts where a base token and a new token begin at the same byte.
+    """
+    import torch
+
+    from tokswap.evaluation.language_model import final_states
+
+    encode_base, encode_new = _encoder(*base), _encoder(*new)
+    documents = [document for text in texts for document in text.documents]
+    hidden: list[Tensor] = []
+    targets: list[Tensor] = []
+    for done, document in enumerate(documents):
+        ids, spans = encode_base(document)
+        new_ids, new_spans = encode_new(document)
+        begins = dict(zip(new_spans.starts.tolist(), new_ids.tolist(), strict=True))
+        for window in windows(spans):
+            read = [] if start_id is None else [start_id]
+            read += ids[window.first : window.stop - 1].tolist()
+            if not read:
+                continue
+            # The state before token t sits at t - first, one earlier where nothing precedes the window.
+            shift = window.first + (start_id is None)
+            wanted = [
+                (t - shift, begins[at])
+                for t, at in enumerate(spans.starts[window.start : window.stop].tolist(), window.start)
+                if at in begins and t >= shift
+            ]
+            out = final_states(lm, torch.tensor([read]))[0].float().cpu()
+            hidden.append(out[[at for at, _ in wanted]])
+            targets.append(torch.tensor([target for _, target in wanted], dtype=torch.long))
+        if on_progress is not None:
+            on_progress(done + 1, len(documents))
+    return States(torch.cat(hidden), torch.cat(targets))
+
+
+def _encoder(tokenizer: Mapping[str, Any], vocab: Vocab) -> Callable[[str], tuple[NDArray[np.int64], Any]]:
+    from tokswap.tokenization import load_tokenizer
+
+    engine = load_tokenizer(tokenizer)
+
+    def encode(document: str) -> tuple[NDArray[np.int64], Any]:
+        encoding = engine.encode(document, add_special_tokens=False)
+        spans = token_spans(document, [vocab.bytes_of(i) for i in encoding.ids], encoding.offsets)
+        return np.asarray(encoding.ids, dtype=np.int64), spans
+
+    return encode

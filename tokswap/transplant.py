@@ -1,0 +1,353 @@
+"""The straight line: recipe → open → align → initialise → calibrate → graft → write and verify → measure → Report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tokswap import __version__, graft
+from tokswap.calibrate import Shift, find_shift, head_of, log_masses, shift_rows, worth_shifting
+from tokswap.card import model_card
+from tokswap.checkpoint import Checkpoint, open_checkpoint, read_embeddings
+from tokswap.commit import write
+from tokswap.device import choose_device, free_memory
+from tokswap.errors import TokswapError
+from tokswap.evaluation.evaluate import evaluate
+from tokswap.evaluation.texts import Text, default_texts, load_texts
+from tokswap.initialise import Embeddings, Initialised, initialise, silence
+from tokswap.pieces import spell
+from tokswap.plan import (
+    BUDGET,
+    Plan,
+    alignment_figures,
+    dropped,
+    head_name,
+    make_plan,
+    needs_donor,
+    plan_report,
+)
+from tokswap.recipe import Recipe
+from tokswap.report import Figure, Report
+from tokswap.sources import open_source
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Progress = Callable[[str, int, int], None]
+
+# Calibration runs the base once, in bf16 or fp32: it is left out where the model would not fit twice over.
+MEMORY_FACTOR = 2.0
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The rows after calibration; `shift` None and a reason where nothing was shifted."""
+
+    rows: Embeddings
+    shift: Shift | None
+    reason: str
+
+
+def run_recipe(
+    recipe: Recipe, *, dry_run: bool = False, overwrite: bool = False, on_progress: Progress | None = None
+) -> Report:
+    """Carry out a recipe and return its report; with `dry_run` only the plan.
+
+    Raises TokswapError for whatever a person can mend; the output folder is then absent or as it was.
+    """
+    base = open_source(recipe.base, on_progress=on_progress)
+    donor = open_source(recipe.donor, weights=False, on_progress=on_progress)
+    plan = make_plan(recipe, base, donor)
+    if dry_run:
+        return plan_report(plan)
+    out = _out_folder(recipe, base, overwrite=overwrite)
+    made = _initialise(plan, on_progress)
+    calibrated = _calibrate(plan, made.rows, on_progress)
+    written = _write(plan, made, calibrated, out, overwrite=overwrite, on_progress=on_progress)
+    report = _report(plan, made, calibrated, written, out)
+    del made, calibrated  # the tables are on disk now; evaluation needs the room
+    return _measure(recipe, report, base, out, on_progress) if recipe.evaluate else report
+
+
+def _out_folder(recipe: Recipe, base: Checkpoint, *, overwrite: bool) -> Path:
+    """Return where to write, refusing early what the commit would refuse after minutes of work."""
+    if not recipe.out:
+        raise TokswapError("no output folder was given", "name one with --out, or look first with --dry-run")
+    out = Path(recipe.out).expanduser()
+    inside = base.folder.resolve()
+    if out.resolve() == inside or inside in out.resolve().parents:
+        raise TokswapError(f"{out} is the base's own folder or lies inside it", "give another --out")
+    if out.exists() and not overwrite:
+        raise TokswapError(f"{out} exists already", "give another --out, or --overwrite to replace it")
+    return out
+
+
+def _initialise(plan: Plan, on_progress: Progress | None) -> Initialised:
+    base = plan.base
+    tokens = [plan.new_vocab.bytes_of(int(i)) for i in plan.alignment.new_ids]
+    pieces = spell(base.tokenizer, plan.base_vocab, tokens)
+    donor = Embeddings(*read_embeddings(plan.donor)[:2]) if needs_donor(plan) else None
+    made = initialise(
+        plan.alignment,
+        Embeddings(*read_embeddings(base)),
+        donor,
+        plan.base_vocab,
+        pieces,
+        plan.method,
+        plan.parameters,
+        device=str(choose_device(plan.recipe.device)),
+        seed=plan.recipe.seed,
+        budget=BUDGET,
+        on_progress=None if on_progress is None else partial(on_progress, f"initialise ({plan.method.name})"),
+    )
+    if plan.recipe.untie and made.rows.tied:
+        rows = replace(made.rows, output=made.rows.input.clone())
+        made = replace(made, rows=rows)
+    return made
+
+
+def _calibrate(plan: Plan, rows: Embeddings, on_progress: Progress | None) -> Calibrated:
+    """Shift the new output rows so that their tokens together get the probability of their share."""
+    from tokswap.evaluation.language_model import load_language_model
+    from tokswap.states import collect_states
+
+    reason = _why_not_calibrate(plan)
+    if reason:
+        return Calibrated(rows, None, reason)
+    import torch
+
+    say: Progress = on_progress or _silent
+    texts = _texts(plan.recipe.calibration_texts, "calibration")
+    say("calibrate: load the base", 0, 1)
+    lm = load_language_model(plan.base.folder, known_ids=plan.base_vocab.ids, device=plan.recipe.device)
+    states = collect_states(
+        lm,
+        (plan.base.tokenizer, plan.base_vocab),
+        (_new_tokenizer(plan), plan.new_vocab),
+        plan.base_vocab.start_id,
+        texts.values(),
+        on_progress=partial(say, "calibrate"),
+    )
+    del lm
+    new_ids = torch.from_numpy(plan.alignment.new_ids)
+    is_new = torch.isin(states.targets, new_ids)
+    share = float(is_new.float().mean()) if len(is_new) else 0.0
+    if not worth_shifting(states.hidden, share):
+        return Calibrated(rows, None, "the calibration text has no new tokens")
+    head = head_of(plan.base.config)
+    others = torch.from_numpy(plan.new_vocab.ids[plan.new_vocab.ids < plan.alignment.rows])
+    others = others[~torch.isin(others, new_ids)]
+    log_new, log_rest = log_masses(states.hidden, rows.output_rows, rows.bias, new_ids, others, head)
+    shift = find_shift(states.hidden, log_new, log_rest, share)
+    shift_rows(rows.output_rows, new_ids, states.hidden, shift.c, head)
+    silence(plan.alignment, rows.output_rows)
+    return Calibrated(
+        rows, shift, "asked for" if plan.recipe.calibrate == "shift" else "new rows draw too much"
+    )
+
+
+def _why_not_calibrate(plan: Plan) -> str:
+    """Say why there is nothing to calibrate or no way to, "" when there is; raises where it was asked for."""
+    if plan.recipe.calibrate == "none":
+        return "not asked for"
+    if not len(plan.alignment.new_ids):
+        return "there are no new tokens"
+    size = sum(info.nbytes for info in plan.base.tensors.values())
+    room = free_memory(choose_device(plan.recipe.device))
+    if size * MEMORY_FACTOR <= room:
+        return ""
+    reason = f"the base ({size / 1e9:.1f} GB) is too large to run in {room / 1e9:.1f} GB of free memory"
+    if plan.recipe.calibrate == "shift":
+        raise TokswapError(reason, "choose --calibrate none, or a machine with more memory")
+    return reason
+
+
+def _texts(paths: list[str], kind: Any) -> Mapping[str, Text]:
+    return load_texts([Path(p).expanduser() for p in paths]) if paths else default_texts(kind)
+
+
+def _new_tokenizer(plan: Plan) -> dict[str, Any]:
+    return graft.new_tokenizer(plan.tokenizer, plan.base_vocab, plan.new_vocab, plan.start_id)
+
+
+def _write(
+    plan: Plan,
+    made: Initialised,
+    calibrated: Calibrated,
+    out: Path,
+    *,
+    overwrite: bool,
+    on_progress: Progress | None,
+) -> dict[str, Any]:
+    files, warnings = _files(plan)
+    manifest = {
+        "tokswap": __version__,
+        "libraries": {
+            name: _version(name) for name in ("torch", "transformers", "tokenizers", "safetensors")
+        },
+        "base": plan.base.source,
+        "donor": plan.donor.source,
+        "recipe": _resolved(plan),
+        "rows": {
+            "base": plan.base_vocab.rows,
+            "new": plan.alignment.rows,
+            "by_origin": plan.alignment.counts(),
+            "anchors": made.anchors,
+        },
+        "calibration": _shift_facts(calibrated),
+        "warnings": [*plan.warnings, *warnings],
+    }
+    return write(
+        plan.base,
+        out,
+        tensors=_tensors(plan, calibrated.rows),
+        drop=dropped(plan),
+        files=files,
+        recipe_id=plan.recipe.identity(_inputs(plan)),
+        manifest=manifest,
+        overwrite=overwrite,
+        on_progress=None if on_progress is None else partial(on_progress, "write"),
+    )
+
+
+def _tensors(plan: Plan, rows: Embeddings) -> dict[str, Tensor]:
+    """Name the new tables as the base's checkpoint does, its further copies of them too."""
+    base = plan.base
+    out: dict[str, Tensor] = {base.input_name: rows.input}
+    if rows.output is not None:
+        out[base.output_name or head_name(base)] = rows.output
+    if base.bias_name and rows.bias is not None:
+        out[base.bias_name] = rows.bias
+    for name in base.per_layer_names:
+        out[name] = _per_layer(plan, name)
+    gone = dropped(plan)
+    return out | {name: out[original] for name, original in base.roles.copies.items() if name not in gone}
+
+
+def _per_layer(plan: Plan, name: str) -> Tensor:
+    """Give a per-layer table (Gemma 3n and 4) the order and size of the embedding; its new rows by sub-words.
+
+    The donor has no such space to reason in, so these rows are means of the base's pieces.
+    """
+    from tokswap.methods import get_method
+
+    tokens = [plan.new_vocab.bytes_of(int(i)) for i in plan.alignment.new_ids]
+    made = initialise(
+        plan.alignment,
+        Embeddings(plan.base.read(name)),
+        None,
+        plan.base_vocab,
+        spell(plan.base.tokenizer, plan.base_vocab, tokens),
+        get_method("subword"),
+        {},
+        seed=plan.recipe.seed,
+    )
+    return made.rows.input
+
+
+def _files(plan: Plan) -> tuple[dict[str, bytes], list[str]]:
+    """Return every file but the weights, and what could not be carried over."""
+    base, new = plan.base, plan.new_vocab
+    tied = not plan.untied
+    config, lost = graft.new_config(base.config, plan.alignment, new, plan.start_id, tied=tied)
+    generation, stale = graft.new_generation_config(base.generation_config, new, plan.start_id)
+    tokenizer_config = graft.new_tokenizer_config(
+        plan.tokenizer, base.config, plan.base_vocab, new, plan.start_id
+    )
+    files = {
+        "config.json": graft.as_json(config),
+        "generation_config.json": graft.as_json(generation),
+        "tokenizer.json": graft.as_json(_new_tokenizer(plan)),
+        "tokenizer_config.json": graft.as_json(tokenizer_config),
+        "README.md": model_card(plan).encode(),
+        "recipe.yaml": _recipe_yaml(plan),
+    }
+    return files, [*lost, *stale]
+
+
+def _recipe_yaml(plan: Plan) -> bytes:
+    import yaml
+
+    return yaml.safe_dump(_resolved(plan), sort_keys=False, allow_unicode=True).encode()
+
+
+def _resolved(plan: Plan) -> dict[str, Any]:
+    recipe = plan.recipe.model_copy(update={"method": plan.method.name, "parameters": dict(plan.parameters)})
+    return recipe.model_dump(exclude={"out"})
+
+
+def _inputs(plan: Plan) -> dict[str, str]:
+    """Return what identifies the inputs for resuming: the bytes of configs and headers, sizes and times of shards."""
+    return {"base": _identity(plan.base), "donor": _identity(plan.donor), "tokswap": __version__}
+
+
+def _identity(checkpoint: Checkpoint) -> str:
+    digest = hashlib.sha256()
+    for part in (checkpoint.config, checkpoint.tokenizer, checkpoint.tokenizer_config):
+        digest.update(json.dumps(part, sort_keys=True).encode("utf-8", "surrogatepass"))
+    for name in sorted({info.shard for info in checkpoint.tensors.values()}):
+        stat = (checkpoint.folder / name).stat()
+        digest.update(f"{name} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def _report(
+    plan: Plan, made: Initialised, calibrated: Calibrated, written: Mapping[str, Any], out: Path
+) -> Report:
+    planned = plan_report(plan)
+    figures = {
+        **alignment_figures(plan),
+        "anchors": Figure(made.anchors, "tokens"),
+        "anchors_dropped": Figure(
+            made.anchors_dropped, "tokens", note="rows that are not finite, zero or untrained"
+        ),
+        "untrained_donor_rows": Figure(made.dead_targets, "tokens", note="made the mean row"),
+        "base_parameters": planned.figures["base_parameters"],
+        "new_parameters": planned.figures["new_parameters"],
+        "tensors_copied_and_proved_equal": Figure(written["untouched"]["tensors"], "tensors"),
+    }
+    if calibrated.shift:
+        figures |= {
+            "shift": Figure(round(calibrated.shift.c, 4), "nats"),
+            "mass_on_new_tokens_before": Figure(calibrated.shift.mass_before, "probability"),
+            "mass_on_new_tokens_after": Figure(calibrated.shift.mass_after, "probability"),
+            "share_of_new_tokens": Figure(calibrated.shift.share, "share of tokens"),
+        }
+    facts = {**planned.facts, "out": str(out), "calibration": _shift_facts(calibrated)}
+    return Report("transplant", facts, figures, {}, tuple(written.get("warnings", plan.warnings)))
+
+
+def _shift_facts(calibrated: Calibrated) -> dict[str, Any]:
+    if calibrated.shift is None:
+        return {"kind": "none", "reason": calibrated.reason}
+    return {"kind": "shift", "nats": round(calibrated.shift.c, 4), "reason": calibrated.reason}
+
+
+def _measure(
+    recipe: Recipe, report: Report, base: Checkpoint, out: Path, on_progress: Progress | None
+) -> Report:
+    texts = _texts(recipe.evaluation_texts, "evaluation")
+    try:
+        measured = evaluate(
+            open_checkpoint(out), texts, against=base, device=recipe.device, on_progress=on_progress
+        )
+    except TokswapError as error:  # the checkpoint is written and verified: that stands
+        return replace(report, warnings=(*report.warnings, f"not evaluated: {error.what} ({error.hint})"))
+    return replace(report, sections={"evaluation": measured})
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _silent(_stage: str, _done: int, _total: int) -> None:
+    return None
