@@ -15,13 +15,13 @@ PROBE_SCALES = (1.0, 8.0)  # the larger one makes a soft cap show even where log
 
 
 @contextlib.contextmanager
-def captured(model: Any, *, last_only: bool) -> Generator[list[Tensor]]:
-    """Catch what the output layer is given; with `last_only` the layer itself then sees one position."""
+def captured(model: Any, *, skip_head: bool) -> Generator[list[Tensor]]:
+    """Catch what the output layer is given; with `skip_head` the layer itself then sees no position."""
     caught: list[Tensor] = []
 
     def catch(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         caught.append(args[0])
-        return (args[0][:, -1:], *args[1:]) if last_only else None
+        return (args[0][:, :0], *args[1:]) if skip_head else None
 
     handle = model.get_output_embeddings().register_forward_pre_hook(catch)
     try:
@@ -40,7 +40,7 @@ def probed_head(
     with torch.no_grad():
         if model.get_output_embeddings() is None:
             return None, int(model(input_ids=ids, use_cache=False).logits.shape[-1])
-        with captured(model, last_only=False) as caught:
+        with captured(model, skip_head=False) as caught:
             true = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits.float()
         rows = int(true.shape[-1])
         if not caught or caught[0].shape[:2] != ids.shape:

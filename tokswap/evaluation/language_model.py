@@ -123,7 +123,7 @@ def final_states(lm: LanguageModel, ids: Tensor, mask: Tensor | None = None) -> 
     with torch.no_grad():
         if lm.states_are_logits:
             return lm.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        with captured(lm.model, last_only=True) as caught:
+        with captured(lm.model, skip_head=True) as caught:
             lm.model(input_ids=ids, attention_mask=mask, use_cache=False)
         return caught[0]
 
