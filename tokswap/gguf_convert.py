@@ -39,6 +39,7 @@ _NAMES = {
     "ffn_down": "mlp.down_proj",
     "attn_norm": "input_layernorm",
 }
+_EVERY_LAYER = ("attn_q", "attn_k", "attn_v", "attn_output", "attn_norm", "ffn_gate", "ffn_up", "ffn_down")
 _SIDE_TENSORS = {"rope_freqs.weight"}  # folded into config.json, no tensor of the checkpoint
 _BLOCK = re.compile(r"blk\.(\d+)\.(\w+)\.(weight|bias)")
 _TOP = re.compile(r"(token_embd|output_norm|output)\.(weight|bias)")
@@ -75,6 +76,7 @@ def convert_gguf(path: Path, folder: Path, on_progress: Progress | None = None) 
     tokenizer = tokenizer_from_metadata(metadata)
     tensors: dict[str, Any] = {tensor.name: tensor for tensor in reader.tensors}
     config, notes = model_config(metadata, architecture, tensors)
+    _require_layers(tensors, config["num_hidden_layers"])
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(folder / "config.json", config)
     _write_json(folder / "generation_config.json", generation_config(metadata))
@@ -107,6 +109,17 @@ def hf_name(name: str, architecture: Architecture) -> str:
         hint = "give the model's safetensors folder or its Hub id instead"
         raise TokswapError(f"the GGUF holds a tensor tokswap can't place: {name}", hint)
     return f"model.layers.{match[1]}.{names[match[2]]}.{match[3]}"
+
+
+def _require_layers(tensors: Mapping[str, Any], layers: int) -> None:
+    """Refuse a file in which a layer lacks a tensor that other layers have: it would load with noise there."""
+    found = [match.group(2, 3) for name in tensors if (match := _BLOCK.fullmatch(name))]
+    wanted = {".".join(module) for module in found} | {f"{module}.weight" for module in _EVERY_LAYER}
+    names = ["output_norm.weight", *(f"blk.{layer}.{module}" for layer in range(layers) for module in wanted)]
+    missing = sorted(set(names) - set(tensors))
+    if missing:
+        hint = "the file is incomplete: download it again, or convert the model to GGUF again"
+        raise TokswapError(f"the GGUF lacks {len(missing)} tensors, such as {missing[0]}", hint)
 
 
 def _values(tensor: Any, architecture: Architecture, config: Mapping[str, Any]) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from tokswap.errors import TokswapError
 from tokswap.pretokenizers import BY_GGUF_NAME, GPT2, Json
-from tokswap.tokenizer_files import (
+from tokswap.tokenizer_build import (
     SPACE,
     TokenizerFiles,
     added_token,
@@ -35,6 +35,7 @@ class TokenType(IntEnum):
     BYTE = 6
 
 
+_REMAKE = "the file is incomplete: convert the model to GGUF again, or give its own folder"
 _PADDING_ROW = re.compile(r"\[PAD\d+\]")  # converters name the rows behind the last token so
 _RESERVED = re.compile(r"<unused\d+>|<mask>")  # control tokens to GGUF, plain added tokens to their family
 _SPECIAL_THOUGH_USER_DEFINED = {"<start_of_image>", "<end_of_image>"}
@@ -53,7 +54,22 @@ def tokenizer_from_metadata(metadata: Mapping[str, Any]) -> TokenizerFiles:
             f"the GGUF holds a tokenizer of kind {kind!r}, which can't be rebuilt (known: {known})",
             "give the model's own folder, or its tokenizer.json, instead of the GGUF",
         )
+    _require_lists(metadata, needed=("scores",) if kind == "llama" else ("merges",))
     return _BUILDERS[kind](metadata)
+
+
+def _require_lists(metadata: Mapping[str, Any], needed: tuple[str, ...]) -> None:
+    """Refuse a tokenizer whose lists are missing or of different lengths."""
+    for name in ("tokens", *needed):
+        if not metadata.get(f"tokenizer.ggml.{name}"):
+            raise TokswapError(f"the GGUF's tokenizer lacks its {name}", _REMAKE)
+    count = len(_texts(metadata))
+    for name in ("token_type", "scores"):
+        values = metadata.get(f"tokenizer.ggml.{name}")
+        if values is not None and len(values) != count:
+            raise TokswapError(
+                f"the GGUF's tokenizer has {count:,} tokens and {len(values):,} {name}", _REMAKE
+            )
 
 
 def _byte_level(metadata: Mapping[str, Any]) -> TokenizerFiles:

