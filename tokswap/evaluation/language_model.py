@@ -133,23 +133,38 @@ def logits(lm: LanguageModel, states: Tensor) -> Tensor:
 
     All of them at once: `logit_slices` is for more than a few positions.
     """
-    import torch
-
-    with torch.no_grad():
-        out = lm.head(states.reshape(1, -1, states.shape[-1])).to(torch.float32, copy=lm.states_are_logits)
-        if lm.unknown_rows.numel():
-            out.index_fill_(-1, lm.unknown_rows.to(out.device), float("-inf"))
+    out = _masked_logits(lm, states.reshape(-1, states.shape[-1]))
     return out.reshape(*states.shape[:-1], lm.rows)
 
 
 def logit_slices(
     lm: LanguageModel, states: Tensor, *, most_bytes: int = LOGIT_BYTES
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Yield (positions, fp32 logits (n, rows)) over states (N, d), each slice within `most_bytes`."""
+    """Yield (positions, fp32 logits (n, rows)) over states (N, d), each slice within `most_bytes`.
+
+    The next slice takes the memory of the one before: clone what is to be kept.
+    """
     step = max(1, most_bytes // (4 * lm.rows))
+    memory: Tensor | None = None
     for start in range(0, int(states.shape[0]), step):
         part = slice(start, min(start + step, int(states.shape[0])))
-        yield part, logits(lm, states[part])
+        out = _masked_logits(lm, states[part], memory)
+        memory = out if memory is None else memory
+        yield part, out
+
+
+def _masked_logits(lm: LanguageModel, states: Tensor, memory: Tensor | None = None) -> Tensor:
+    """Return fp32 logits (n, rows) of states (n, d), in the first rows of `memory` if given."""
+    import torch
+
+    with torch.no_grad():
+        values = lm.head(states[None])[0]
+        # Fresh memory costs more time than the copy: its pages have to be fetched and cleared.
+        out = torch.empty(values.shape, device=values.device) if memory is None else memory[: len(values)]
+        out.copy_(values)
+        if lm.unknown_rows.numel():
+            out.index_fill_(-1, lm.unknown_rows.to(out.device), float("-inf"))
+    return out
 
 
 def batch_size(lm: LanguageModel, length: int) -> int:
