@@ -17,6 +17,9 @@ SHARE = "share"
 TIMES = "x"
 ONE_TOKENIZER = "comparable only inside one tokenizer"
 
+MOST_WORD_BYTES = 24
+"""Mean bytes of a word above which a text isn't written with spaces between words (Russian has about 13)."""
+
 Documents = Sequence[Scored]
 
 
@@ -42,13 +45,17 @@ def arm_figures(documents: Documents, *, words: int, seed: int = 0) -> dict[str,
     nats = _chunks(documents)
     total, size, tokens = float(nats.sum()), _size(documents), _tokens(documents)
     bits = bits_interval(nats, _chunk_sizes(documents), seed=seed)
-    return {
+    out = {
         "bits_per_byte": _figure(bits, BITS),
         "bytes_per_token": Figure(size / tokens, "bytes/token"),
         "byte_perplexity": Figure(_exp(total / size), "perplexity/byte"),
-        "word_perplexity": Figure(_exp(total / max(words, 1)), "perplexity/word"),
         "token_perplexity": Figure(_exp(total / tokens), "perplexity/token", note=ONE_TOKENIZER),
     }
+    if size <= MOST_WORD_BYTES * words:
+        out["word_perplexity"] = Figure(
+            _exp(total / words), "perplexity/word", note="words between white space"
+        )
+    return out
 
 
 def pair_figures(model: Documents, base: Documents, *, seed: int = 0) -> dict[str, Figure]:
