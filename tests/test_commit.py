@@ -7,9 +7,7 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,57 +15,13 @@ import transformers as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from tiny_checkpoints import EMBED, HEAD, SMALL, Counted, beside, data_of, llama, put, rows, stored
 
 from tokswap.checkpoint import Checkpoint, open_checkpoint
-from tokswap.commit import System, check_output, planned_size, shapes_of, write
-from tokswap.errors import TokswapError
+from tokswap.commit import planned_size, shapes_of
 from tokswap.safetensors_header import build_header
 
 torch.set_num_threads(1)
-
-SMALL: dict[str, Any] = {
-    "vocab_size": 97, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-    "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
-}  # fmt: skip
-EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
-
-
-def llama(
-    folder: Path, *, tied: bool = False, shards: str = "50GB", dtype: torch.dtype = torch.float32
-) -> Checkpoint:
-    torch.manual_seed(0)
-    model = tf.LlamaForCausalLM(tf.LlamaConfig(**SMALL, tie_word_embeddings=tied)).to(dtype)
-    model.save_pretrained(folder, max_shard_size=shards)
-    (folder / "tokenizer.json").write_text("{}")
-    (folder / "tokenizer.model").write_bytes(b"stale")
-    return open_checkpoint(folder)
-
-
-def stored(folder: Path, tensors: dict[str, torch.Tensor]) -> Checkpoint:
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text("{}")
-    return open_checkpoint(folder)
-
-
-def put(base: Checkpoint, out: Path, tensors: dict[str, torch.Tensor], **more: Any) -> dict[str, Any]:
-    config = dict(base.config) | more.pop("config", {})
-    files = {"config.json": json.dumps(config).encode()} | more.pop("files", {})
-    more = {"recipe_id": "r1", "manifest": {"made_by": "a test"}} | more
-    return write(base, out, tensors=tensors, files=files, **more)
-
-
-def rows(count: int, width: int = 16, dtype: torch.dtype = torch.float32, seed: int = 1) -> torch.Tensor:
-    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed)).to(dtype)
-
-
-def data_of(checkpoint: Checkpoint, name: str) -> bytes:
-    info = checkpoint.tensors[name]
-    return (checkpoint.folder / info.shard).read_bytes()[info.start : info.end]
-
-
-def beside(out: Path) -> list[str]:
-    return sorted(path.name for path in out.parent.iterdir() if ".tokswap-" in path.name)
 
 
 # --- what is written -----------------------------------------------------------------------------------------
@@ -216,14 +170,14 @@ def test_shards_without_a_format_get_one_and_other_metadata_stays(tmp_path: Path
 def test_tensors_stay_aligned_when_a_dtype_changes(tmp_path: Path) -> None:
     tensors = {
         EMBED: rows(9, 3),
-        "later": torch.ones(3, dtype=torch.float32),
+        "z.later": torch.ones(3, dtype=torch.float32),
         "bytes": torch.ones(5, dtype=torch.uint8),
     }
     base = stored(tmp_path / "base", tensors)
     put(base, tmp_path / "out", {EMBED: rows(9, 3).bfloat16()})
     out = open_checkpoint(tmp_path / "out")
-    assert out.tensors["later"].start % 4 == 0
-    assert torch.equal(load_file(tmp_path / "out" / "model.safetensors")["later"], tensors["later"])
+    assert out.tensors["z.later"].start % 4 == 0
+    assert torch.equal(load_file(tmp_path / "out" / "model.safetensors")["z.later"], tensors["z.later"])
 
 
 DTYPES = [
@@ -328,15 +282,6 @@ def test_a_sparse_base_is_copied_without_allocating(tmp_path: Path, whole: bool)
     assert torch.equal(open_checkpoint(tmp_path / "out").read(EMBED), rows(9, 4) if whole else rows(11, 4))
 
 
-class Counted(System):
-    """A system with a made-up amount of free disk."""
-
-    free: int | None = None
-
-    def free_bytes(self, path: Path) -> int:
-        return super().free_bytes(path) if self.free is None else self.free
-
-
 def test_the_planned_size_is_what_is_written(tmp_path: Path) -> None:
     for shards in ("50GB", "5KB"):
         base = llama(tmp_path / shards, shards=shards)
@@ -373,210 +318,3 @@ def test_a_relative_output_is_written_where_the_process_stands(
     monkeypatch.chdir(tmp_path)
     put(base, Path("out"), {EMBED: rows(97)})
     assert open_checkpoint(tmp_path / "out").rows == 97
-
-
-# --- what is refused -----------------------------------------------------------------------------------------
-
-
-def tree(folder: Path) -> dict[str, bytes | None]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-    }
-
-
-def a_file(root: Path) -> Path:
-    (root / "out").write_text("precious")
-    return root / "out"
-
-
-def a_folder(root: Path) -> Path:
-    (root / "out").mkdir()
-    return root / "out"
-
-
-def a_project(root: Path) -> Path:
-    (a_folder(root) / "thesis.txt").write_text("precious")
-    return root / "out"
-
-
-def a_link(root: Path) -> Path:
-    (root / "out").symlink_to(root / "base", target_is_directory=True)
-    return root / "out"
-
-
-def below_a_file(root: Path) -> Path:
-    return a_file(root) / "sub"
-
-
-REFUSED: dict[str, tuple[Callable[[Path], Path], bool, str]] = {
-    "the base": (lambda root: root / "base", True, "is the base itself"),
-    "the base by another way": (lambda root: root / "base" / "." / ".." / "base", True, "is the base itself"),
-    "in the base": (lambda root: root / "base" / "out", False, "inside the base"),
-    "above the base": (lambda root: root, True, "inside the output"),
-    "a link": (a_link, True, "can't be an output"),
-    "a file": (a_file, True, "is a file"),
-    "below a file": (below_a_file, False, "is a file"),
-    "exists": (a_folder, False, "exists"),
-    "not a checkpoint": (a_project, True, "not a checkpoint"),
-    "dots": (lambda root: root / "x" / "..", True, "can't be an output"),
-    "the root": (lambda _: Path("/"), True, "can't be an output"),
-    "a long name": (lambda root: root / ("x" * 250), False, "can't be written"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_an_unfit_output_is_refused_and_nothing_is_written(tmp_path: Path, case: str) -> None:
-    make, overwrite, said = REFUSED[case]
-    base = llama(tmp_path / "base", tied=True)
-    out = make(tmp_path)
-    before = tree(tmp_path)
-    with pytest.raises(TokswapError, match=said) as caught:
-        put(base, out, {EMBED: rows(97)}, overwrite=overwrite)
-    assert caught.value.hint
-    assert tree(tmp_path) == before
-
-
-def test_the_check_before_a_long_computation_refuses_the_same(tmp_path: Path) -> None:
-    base = llama(tmp_path / "base", tied=True)
-    check_output(base, tmp_path / "out", needed=1000)
-    with pytest.raises(TokswapError, match="inside the base"):
-        check_output(base, tmp_path / "base" / "x")
-    with pytest.raises(TokswapError, match="exists"):
-        check_output(base, a_folder(tmp_path))
-    with pytest.raises(TokswapError, match="are free"):
-        check_output(base, tmp_path / "new", needed=10**18)
-
-
-def test_too_little_free_disk_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    base = llama(tmp_path / "base", tied=True)
-    system = Counted()
-    new = {EMBED: rows(97)}
-    system.free = int(1.05 * planned_size(base, new_shapes=shapes_of(new)))
-    for out in (tmp_path / "out", tmp_path / "new" / "out"):
-        with pytest.raises(TokswapError, match="are free"):
-            put(base, out, new, system=system)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["base"]
-    system.free += 10_000
-    put(base, tmp_path / "out", new, system=system)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_parent_is_refused(tmp_path: Path) -> None:
-    base = llama(tmp_path / "base", tied=True)
-    parent = tmp_path / "parent"
-    parent.mkdir(mode=0o555)
-    with pytest.raises(TokswapError, match="can't be written"):
-        put(base, parent / "out", {EMBED: rows(97)})
-
-
-def test_new_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    base = llama(tmp_path / "base", tied=True)
-    broken = rows(97)
-    broken[3, 3] = float("nan")
-    with pytest.raises(TokswapError, match="not all finite"):
-        put(base, tmp_path / "out", {EMBED: broken})
-    with pytest.raises(TokswapError, match="not all finite"):
-        put(base, tmp_path / "out", {EMBED: rows(97), HEAD: broken})
-    assert not (tmp_path / "out").exists()
-
-
-def test_broken_rows_of_the_base_may_stay(tmp_path: Path) -> None:
-    broken = rows(9)
-    broken[3, 3] = float("inf")
-    base = stored(tmp_path / "base", {EMBED: broken})
-    put(base, tmp_path / "out", {EMBED: broken.clone()})
-    assert torch.equal(open_checkpoint(tmp_path / "out").read(EMBED), broken)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "tokswap.json",
-        "model.safetensors",
-        "model.safetensors.index.json",
-        "../x",
-        "/x",
-        "a/../b",
-        "a\\b",
-        "",
-        ".",
-    ],
-)
-def test_files_that_would_leave_the_folder_or_hide_ours_are_errors(tmp_path: Path, name: str) -> None:
-    base = llama(tmp_path / "base", tied=True)
-    with pytest.raises(ValueError, match="can't be a file of the output"):
-        put(base, tmp_path / "out", {}, files={name: b""})
-
-
-def test_contradicting_arguments_are_errors(tmp_path: Path) -> None:
-    base = llama(tmp_path / "base", tied=True)
-    with pytest.raises(ValueError, match="both dropped and replaced"):
-        put(base, tmp_path / "out", {EMBED: rows(97)}, drop=[EMBED])
-    with pytest.raises(ValueError, match="doesn't have"):
-        put(base, tmp_path / "out", {}, drop=["nothing"])
-    with pytest.raises(TypeError):
-        put(base, tmp_path / "out", {}, manifest={"a": object()})
-    with pytest.raises(TokswapError, match="can't be stored"):
-        put(base, tmp_path / "out", {EMBED: torch.zeros(97, 16, dtype=torch.complex128)})
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(("tied", "flag"), [(True, False), (False, True)])
-def test_a_tie_flag_that_belies_the_tensors_is_refused(tmp_path: Path, tied: bool, flag: bool) -> None:
-    base = llama(tmp_path / "base", tied=tied)
-    with pytest.raises(TokswapError, match="the configuration says"):
-        put(base, tmp_path / "out", {EMBED: rows(97)}, config={"tie_word_embeddings": flag})
-    assert not (tmp_path / "out").exists()
-    assert beside(tmp_path / "out") == []
-
-
-def test_a_check_that_refuses_leaves_nothing(tmp_path: Path) -> None:
-    base = llama(tmp_path / "base", tied=True)
-
-    def refuse(folder: Path) -> None:
-        assert (folder / "config.json").is_file()
-        raise TokswapError("the tokenizer doesn't load", "never mind")
-
-    with pytest.raises(TokswapError, match="doesn't load"):
-        put(base, tmp_path / "out", {EMBED: rows(97)}, check=refuse)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["base"]
-
-
-def test_bytes_that_read_back_differently_are_refused(tmp_path: Path) -> None:
-    class Flipping(System):
-        def write_at(self, fd: int, data: bytes | memoryview, at: int) -> None:
-            super().write_at(fd, bytes([data[0] ^ 1]) + bytes(data[1:]) if len(data) == 64 else data, at)
-
-    base = llama(tmp_path / "base", tied=True)  # its norms are 64 bytes long
-    with pytest.raises(TokswapError, match="reads back with other bytes"):
-        put(base, tmp_path / "out", {EMBED: rows(97)}, system=Flipping())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["base"]
-
-
-def test_overwriting_replaces_all_of_the_old_output(tmp_path: Path) -> None:
-    base = llama(tmp_path / "base", tied=True)
-    out = tmp_path / "out"
-    put(base, out, {EMBED: rows(97)}, files={"old.txt": b""})
-    with pytest.raises(TokswapError, match="exists"):
-        put(base, out, {EMBED: rows(97)})
-    put(base, out, {EMBED: rows(97, seed=9)}, overwrite=True, recipe_id="r2")
-    assert not (out / "old.txt").exists()
-    assert torch.equal(open_checkpoint(out).read(EMBED), rows(97, seed=9))
-    assert beside(out) == []
-
-
-def test_an_empty_folder_may_be_overwritten(tmp_path: Path) -> None:
-    base = llama(tmp_path / "base", tied=True)
-    put(base, a_folder(tmp_path), {EMBED: rows(97)}, overwrite=True)
-    assert open_checkpoint(tmp_path / "out").rows == 97
-
-
-def test_a_tokenizer_folder_can_be_written_too(tmp_path: Path) -> None:
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "tokenizer.json").write_text("{}")
-    base = open_checkpoint(tmp_path / "base")
-    put(base, tmp_path / "out", {}, files={"tokenizer.json": b'{"a": 1}'})
-    assert open_checkpoint(tmp_path / "out").tokenizer == {"a": 1}
-    with pytest.raises(ValueError, match="no weights"):
-        put(base, tmp_path / "out2", {EMBED: rows(3)})
