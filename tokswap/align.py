@@ -6,8 +6,8 @@ once to a token that can be emitted, since two tokens with one row take twice it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
 
@@ -94,6 +94,7 @@ def align(
     override names a token that one side lacks.
     """
     size = max(new.rows, rows or 0)
+    new = replace(new, rows=size)
     source = np.full(size, -1, dtype=np.int64)
     origin = np.full(size, Origin.UNUSED, dtype=np.uint8)
     inside = new.ids < size
@@ -102,9 +103,9 @@ def align(
     composed = _match_special(base, new, source, origin, _resolve(base, new, size, overrides or {}))
     identical = _identical(base, new)
     if identical:
-        kept = np.arange(min(size, base.rows))
-        kept = kept[(source[kept] < 0) & (origin[kept] >= Origin.SILENT)]
+        kept = np.flatnonzero(origin[: base.rows] != Origin.OVERRIDE)
         source[kept] = kept
+        origin[kept] = np.where(origin[kept] == Origin.UNUSED, Origin.UNUSED, Origin.SAME_BYTES)
     return Alignment(source, origin, base.rows, composed, identical)
 
 
@@ -128,19 +129,19 @@ def _match_ordinary(base: Vocab, new: Vocab, source: NDArray[np.int64], origin: 
             base_id = held.get(token)
             missing = Origin.NEW
         else:
-            base_id = shadowed.get((token, kind))
+            base_id = next(shadowed.get((token, kind), iter(())), None)
             missing = Origin.SILENT
         source[token_id] = -1 if base_id is None else base_id
         origin[token_id] = missing if base_id is None else Origin.SAME_BYTES
 
 
-def _shadowed(vocab: Vocab, held: Mapping[bytes, int]) -> dict[tuple[bytes, int], int]:
-    """Return (bytes, kind) → the id that another token of the same bytes always beats: `<0x41>` beside `A`."""
-    out: dict[tuple[bytes, int], int] = {}
+def _shadowed(vocab: Vocab, held: Mapping[bytes, int]) -> dict[tuple[bytes, int], Iterator[int]]:
+    """Return (bytes, kind) → the ids that another token of the same bytes always beats: `<0x41>` beside `A`."""
+    out: dict[tuple[bytes, int], list[int]] = {}
     for token, token_id, kind in zip(vocab.tokens, vocab.ids, vocab.kinds, strict=True):
         if kind != Kind.SPECIAL and token_id < vocab.rows and held.get(token) != token_id:
-            out.setdefault((token, int(kind)), int(token_id))
-    return out
+            out.setdefault((token, int(kind)), []).append(int(token_id))
+    return {key: iter(ids) for key, ids in out.items()}
 
 
 def _match_special(

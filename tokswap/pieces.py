@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from tokswap.align import preferred_ids
-from tokswap.vocab import SPACE_MARK, Vocab, gpt2_alphabet, is_byte_level
+from tokswap.tokenization import load_tokenizer
+from tokswap.vocab import SPACE_MARK, Kind, Vocab, gpt2_alphabet, is_byte_level
 
 if TYPE_CHECKING:
     from tokswap.methods import Pieces
@@ -34,15 +35,14 @@ def spell(tokenizer: Mapping[str, Any], vocab: Vocab, tokens: Sequence[bytes]) -
 
 
 def _speller(tokenizer: Mapping[str, Any], vocab: Vocab) -> Callable[[bytes], list[int]]:
-    from tokenizers import Tokenizer
-
-    bare = {"version": "1.0", "model": tokenizer["model"], "added_tokens": []}
-    model: Any = Tokenizer.from_str(json.dumps(bare)).model
     exact = preferred_ids(vocab)
-    unknown = vocab.role_id("unk")
+    if tokenizer["model"].get("type") == "WordPiece":
+        return partial(_longest_first, exact, max(map(len, exact), default=0))
+    engine, text_ids = load_tokenizer(_bare(tokenizer["model"], vocab)), _text_ids(tokenizer["model"], vocab)
+    model = engine.model
 
     def ids_of(text: str) -> list[int]:
-        return [token.id for token in model.tokenize(text) if token.id != unknown and token.id < vocab.rows]
+        return [token.id for token in model.tokenize(text) if token.id in text_ids]
 
     def byte_level(token: bytes) -> list[int]:
         return ids_of("".join(map(BYTE_TO_CHAR.__getitem__, token)))
@@ -56,13 +56,37 @@ def _speller(tokenizer: Mapping[str, Any], vocab: Vocab) -> Callable[[bytes], li
                 out.extend(ids_of(text.replace(" ", SPACE_MARK)))
         return out
 
-    def words(token: bytes) -> list[int]:
-        texts = token.decode("utf-8", "ignore").split()
-        return [i for text in texts for i in ids_of(text)]
-
-    if tokenizer["model"].get("type") == "WordPiece":
-        return words
     return byte_level if is_byte_level(tokenizer) else plain
+
+
+def _bare(model: Mapping[str, Any], vocab: Vocab) -> dict[str, Any]:
+    """Return a tokenizer.json of the model alone: nothing random, and no text that becomes a special token."""
+    alone = {**model, "dropout": None} if "dropout" in model else dict(model)
+    if model.get("type") == "Unigram":
+        alone["vocab"] = [
+            [f"\0{i}" if vocab.is_special(i) else text, score]
+            for i, (text, score) in enumerate(model["vocab"])
+        ]
+    return {"version": "1.0", "model": alone, "added_tokens": []}
+
+
+def _text_ids(model: Mapping[str, Any], vocab: Vocab) -> set[int]:
+    """Return the ids that stand for text and have a row: neither special tokens nor the model's unknown token."""
+    inside = (vocab.kinds != Kind.SPECIAL) & (vocab.ids < vocab.rows)
+    unknown = model.get("unk_id", vocab.id_of_text.get(model.get("unk_token") or ""))
+    return set(vocab.ids[inside].tolist()) - {unknown}
+
+
+def _longest_first(exact: Mapping[bytes, int], longest: int, token: bytes) -> list[int]:
+    """Spell bytes as WordPiece does, longest piece first; what no piece begins with is left out."""
+    out: list[int] = []
+    at = 0
+    while at < len(token):
+        sizes = range(min(longest, len(token) - at), 0, -1)
+        size = next((n for n in sizes if token[at : at + n] in exact), 0)
+        out += [exact[token[at : at + size]]] if size else []
+        at += size or 1
+    return out
 
 
 def _utf8_runs(token: bytes) -> Iterator[str | bytes]:

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
 SPACE_MARK = "▁"  # SentencePiece's stand-in for a space
 BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_START_STEPS = ("TemplateProcessing", "BertProcessing", "RobertaProcessing")
 RESERVED = re.compile(
     r"<unused_?\d+>|<\|?reserved[^<>]*?\d+\|?>|<｜place▁holder▁no▁\d+｜>|\[unused\d+\]|<extra_id_\d+>|<SPECIAL_\d+>"
 )
+CONTROL_NAME = re.compile(r"<.+>|\[.+\]")
 # No tokenizer in use comes near this; a file that names a larger id is broken or hostile.
 MAX_TOKEN_ID = 16_777_216
 
@@ -200,9 +202,10 @@ def read_vocab(
         if token_id in tokens:
             raise _collision(token_id, tokens[token_id][0], text)
         tokens[token_id] = (text, *spell(text))
-    _add_tokens(tokens, tokenizer.get("added_tokens") or [])
+    _add_tokens(tokens, _list(tokenizer.get("added_tokens"), "added_tokens"))
     _check_ids(tokens)
-    roles = _roles(tokens, tokenizer_config, config or {}, generation_config or {})
+    start = template_start(tokenizer)
+    roles = _roles(tokens, tokenizer_config, config or {}, generation_config or {}, start)
     for token_id in roles:
         text, _, _ = tokens[token_id]
         tokens[token_id] = (text, text.encode(), Kind.SPECIAL)
@@ -233,13 +236,21 @@ def vocab_of(checkpoint: Checkpoint) -> Vocab:
 
 def adds_bos(tokenizer: Mapping[str, Any], tokenizer_config: Mapping[str, Any]) -> bool:
     """Tell whether encoding a text puts a start token before it: the post-processor decides, else the flag."""
+    if any(s.get("type") in _START_STEPS for s in _steps(tokenizer.get("post_processor"), "processors")):
+        return template_start(tokenizer) is not None
+    return bool(tokenizer_config.get("add_bos_token"))
+
+
+def template_start(tokenizer: Mapping[str, Any]) -> str | None:
+    """Return the special token that the post-processor puts before a text, or None."""
     for step in _steps(tokenizer.get("post_processor"), "processors"):
         if step.get("type") == "TemplateProcessing":
-            first = next(iter(step.get("single") or []), {})
-            return "SpecialToken" in first
-        if step.get("type") in ("BertProcessing", "RobertaProcessing"):
-            return True
-    return bool(tokenizer_config.get("add_bos_token"))
+            first = next(iter(_list(step.get("single"), "single")), None)
+            special = first.get("SpecialToken") if isinstance(first, Mapping) else None
+            return str(special["id"]) if isinstance(special, Mapping) and "id" in special else None
+        if step.get("type") in _START_STEPS:
+            return str(next(iter(_list(step.get("cls"), "cls")), ""))
+    return None
 
 
 def gpt2_alphabet() -> dict[str, int]:
@@ -261,7 +272,7 @@ def _steps(component: Any, children: str) -> Iterator[Mapping[str, Any]]:
     if not isinstance(component, Mapping):
         return
     if component.get("type") == "Sequence":
-        for child in component.get(children) or []:
+        for child in _list(component.get(children), children):
             yield from _steps(child, children)
     else:
         yield component
@@ -272,6 +283,8 @@ def _model_pieces(model: Mapping[str, Any]) -> Iterable[tuple[str, int]]:
     if kind is None and isinstance(vocab, Mapping):
         kind = "BPE" if "merges" in model else "WordPiece"
     if kind == "Unigram" and isinstance(vocab, Sequence):
+        if not all(isinstance(entry, Sequence) and len(entry) == 2 for entry in vocab):
+            raise TokswapError("the vocabulary has an entry that is no piece with a score", _BROKEN)
         return [(str(entry[0]), i) for i, entry in enumerate(vocab)]
     if kind in ("BPE", "WordPiece", "WordLevel") and isinstance(vocab, Mapping):
         bad = next((t for t, i in vocab.items() if not isinstance(i, int)), None)
@@ -332,14 +345,19 @@ def _wordpiece_reader(prefix: str) -> Callable[[str], tuple[bytes, Kind]]:
     return read
 
 
-def _add_tokens(tokens: dict[int, tuple[str, bytes, Kind]], added: Iterable[Mapping[str, Any]]) -> None:
+def _add_tokens(tokens: dict[int, tuple[str, bytes, Kind]], added: Iterable[Any]) -> None:
+    ids = {text: token_id for token_id, (text, _, _) in tokens.items()}
     for entry in added:
-        token_id, text = entry.get("id"), entry.get("content")
+        token_id, text = (
+            (entry.get("id"), entry.get("content")) if isinstance(entry, Mapping) else (None, None)
+        )
         if not isinstance(token_id, int) or not isinstance(text, str):
             raise TokswapError("an added token lacks its id or its content", _BROKEN)
         known = tokens.get(token_id)
         if known is not None and known[0] != text:
             raise _collision(token_id, known[0], text)
+        if ids.setdefault(text, token_id) != token_id:
+            raise TokswapError(f"the token {text!r} has two ids: {ids[text]} and {token_id}", _BROKEN)
         if entry.get("special") or RESERVED.fullmatch(text):
             tokens[token_id] = (text, text.encode(), Kind.SPECIAL)
         elif known is None:
@@ -359,6 +377,7 @@ def _roles(
     tokenizer_config: Mapping[str, Any],
     config: Mapping[str, Any],
     generation_config: Mapping[str, Any],
+    start: str | None,
 ) -> dict[int, tuple[str, ...]]:
     ids: dict[str, int] = {}
     for token_id, (text, _, kind) in tokens.items():
@@ -368,7 +387,9 @@ def _roles(
 
     def give(token_id: Any, role: str) -> None:
         if isinstance(token_id, int) and token_id in tokens:
-            found.setdefault(token_id, []).append(role)
+            text, _, kind = tokens[token_id]
+            if kind == Kind.SPECIAL or CONTROL_NAME.fullmatch(text):  # a config may name "!" as its padding
+                found.setdefault(token_id, []).append(role)
 
     for role, text in _config_texts(tokenizer_config):
         give(ids.get(text), role)
@@ -380,6 +401,9 @@ def _roles(
                 give(token_id, role)
             elif role == "eos" and token_id not in named:  # one more token that ends a turn
                 give(token_id, "turn_end")
+    started = ids.get(start or "", -1)
+    if not any("bos" in roles for roles in found.values()) and "cls" not in found.get(started, []):
+        give(started, "bos")
     for role, texts in TEXT_ROLES.items():
         for text in texts:  # `</s>` is an ordinary piece of HTML in some vocabularies
             token_id = ids.get(text, -1)
@@ -400,6 +424,12 @@ def _config_texts(tokenizer_config: Mapping[str, Any]) -> Iterator[tuple[str, st
             value = value.get("content")
         if isinstance(value, str):
             yield role, value
+
+
+def _list(value: Any, name: str) -> Sequence[Any]:
+    if value is not None and not isinstance(value, list):
+        raise TokswapError(f"the tokenizer's {name!r} is no list", _BROKEN)
+    return value or []
 
 
 def _mapping(value: Any, name: str) -> Mapping[str, Any]:

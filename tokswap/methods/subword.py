@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from tokswap.errors import TokswapError
 from tokswap.methods import Pieces, Task, method
 from tokswap.methods.floors import mean_row
 
@@ -24,8 +25,10 @@ def subword(
     `weights` for the input (and a tied matrix), `output_weights` for the output, None meaning the same: a causal
     model reads the end of a token and predicts its beginning. `mean` counts pieces, `length` their bytes,
     `first` and `last` take one, `decay` gives piece j weight decay**j. A token that the base can't spell gets the
-    mean row.
+    mean row. Raises TokswapError for a decay outside 0 to 1.
     """
+    if not 0 <= decay <= 1:
+        raise TokswapError("subword: the decay must be from 0 to 1", "try decay=0.5")
     kind = output_weights if task.side == "output" and output_weights is not None else weights
     per_piece = piece_weights(task.pieces, kind, decay)
     out = torch.empty(len(task.targets), task.base.shape[1])

@@ -1,0 +1,30 @@
+"""A small task for any method."""
+
+from __future__ import annotations
+
+import torch
+
+from tokswap.methods import Pieces, Task
+
+ROWS, WIDTH, DONOR_ROWS, DONOR_WIDTH, ANCHORS, TARGETS = 160, 24, 200, 32, 120, 30
+
+
+def make_task(seed: int = 0, *, anchors: int = ANCHORS, targets: int = TARGETS) -> Task:
+    """A task with padding on both sides, a NaN row that nothing refers to, and tokens that can't be spelt."""
+    g = torch.Generator().manual_seed(seed)
+    base = torch.randn(ROWS, WIDTH, generator=g)
+    base[ROWS - 1] = torch.nan
+    donor = torch.randn(DONOR_ROWS, DONOR_WIDTH, generator=g) * torch.rand(DONOR_ROWS, 1, generator=g)
+    new_ids = torch.randperm(DONOR_ROWS, generator=g)
+    counts = torch.randint(0, 5, (targets,), generator=g)
+    counts[:1] = 0
+    ids = torch.randint(0, ROWS - 1, (int(counts.sum()),), generator=g)
+    starts = torch.cat([torch.zeros(1, dtype=torch.long), counts.cumsum(0)])
+    return Task(
+        base=base,
+        usable=torch.arange(ROWS - 1),
+        targets=new_ids[ANCHORS : ANCHORS + targets].sort().values,
+        pieces=Pieces(ids, torch.randint(1, 6, ids.shape, generator=g), starts),
+        anchors=torch.stack([torch.randperm(ROWS - 1, generator=g)[:anchors], new_ids[:anchors]], dim=1),
+        donor=donor,
+    )
