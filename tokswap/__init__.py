@@ -1,3 +1,43 @@
-"""tokswap: move a language model onto another tokenizer, and say honestly what it cost."""
+"""tokswap: move a language model onto another tokenizer, and say honestly what it cost.
+
+    import tokswap
+
+    report = tokswap.transplant("gemma3", "smollm2", out="gemma3-with-smollm2-tokens")
+    report = tokswap.evaluate("gemma3-with-smollm2-tokens", against="gemma3")
+    print(report.to_json())
+
+Importing this imports neither torch nor transformers: each name is looked up when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokswap.api import compare, evaluate, transplant
+    from tokswap.errors import TokswapError
+    from tokswap.report import Report
 
 __version__ = "0.1.0"
+
+__all__ = ["Report", "TokswapError", "__version__", "compare", "evaluate", "transplant"]
+
+# No module of this package may bear one of these names: importing it would put the module in the name's place.
+_HOMES = {
+    "transplant": "tokswap.api",
+    "evaluate": "tokswap.api",
+    "compare": "tokswap.api",
+    "Report": "tokswap.report",
+    "TokswapError": "tokswap.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

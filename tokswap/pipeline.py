@@ -5,22 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokswap import __version__, graft
-from tokswap.calibrate import Shift, find_shift, head_of, log_masses, shift_rows, worth_shifting
+from tokswap.calibration import Calibrated, calibrate
 from tokswap.card import model_card
 from tokswap.checkpoint import Checkpoint, open_checkpoint, read_embeddings
 from tokswap.commit import write
-from tokswap.device import choose_device, free_memory
+from tokswap.device import choose_device
 from tokswap.errors import TokswapError
 from tokswap.evaluation.evaluate import evaluate
 from tokswap.evaluation.texts import Text, default_texts, load_texts
-from tokswap.initialise import Embeddings, Initialised, initialise, silence
+from tokswap.initialise import Embeddings, Initialised, initialise
 from tokswap.pieces import spell
 from tokswap.plan import (
     BUDGET,
@@ -41,25 +41,23 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 
-# Calibration runs the base once, in bf16 or fp32: it is left out where the model would not fit twice over.
-MEMORY_FACTOR = 2.0
-
-
-@dataclass(frozen=True)
-class Calibrated:
-    """The rows after calibration; `shift` None and a reason where nothing was shifted."""
-
-    rows: Embeddings
-    shift: Shift | None
-    reason: str
+# Bytes read of each text that comes with tokswap. Three numbers are calibrated, for which some 3,000 states are plenty;
+# the figures after a transplant are a first look in a minute or two, and `tokswap evaluate` reads all.
+DEFAULT_TEXT_BYTES = {"calibration": 1800, "evaluation": 4000}
 
 
 def run_recipe(
-    recipe: Recipe, *, dry_run: bool = False, overwrite: bool = False, on_progress: Progress | None = None
+    recipe: Recipe,
+    *,
+    dry_run: bool = False,
+    overwrite: bool = False,
+    on_plan: Callable[[Report], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> Report:
     """Carry out a recipe and return its report; with `dry_run` only the plan.
 
-    Raises TokswapError for whatever a person can mend; the output folder is then absent or as it was.
+    `on_plan` gets the plan before any row is made. Raises TokswapError for whatever a person can mend; the output
+    folder is then absent or as it was.
     """
     base = open_source(recipe.base, on_progress=on_progress)
     donor = open_source(recipe.donor, weights=False, on_progress=on_progress)
@@ -67,8 +65,11 @@ def run_recipe(
     if dry_run:
         return plan_report(plan)
     out = _out_folder(recipe, base, overwrite=overwrite)
+    if on_plan is not None:
+        on_plan(plan_report(plan))
     made = _initialise(plan, on_progress)
-    calibrated = _calibrate(plan, made.rows, on_progress)
+    texts = _texts(recipe.calibration_texts, "calibration")
+    calibrated = calibrate(plan, made.rows, texts, _new_tokenizer(plan), on_progress=on_progress)
     written = _write(plan, made, calibrated, out, overwrite=overwrite, on_progress=on_progress)
     report = _report(plan, made, calibrated, written, out)
     del made, calibrated  # the tables are on disk now; evaluation needs the room
@@ -112,64 +113,11 @@ def _initialise(plan: Plan, on_progress: Progress | None) -> Initialised:
     return made
 
 
-def _calibrate(plan: Plan, rows: Embeddings, on_progress: Progress | None) -> Calibrated:
-    """Shift the new output rows so that their tokens together get the probability of their share."""
-    from tokswap.evaluation.language_model import load_language_model
-    from tokswap.states import collect_states
-
-    reason = _why_not_calibrate(plan)
-    if reason:
-        return Calibrated(rows, None, reason)
-    import torch
-
-    say: Progress = on_progress or _silent
-    texts = _texts(plan.recipe.calibration_texts, "calibration")
-    say("calibrate: load the base", 0, 1)
-    lm = load_language_model(plan.base.folder, known_ids=plan.base_vocab.ids, device=plan.recipe.device)
-    states = collect_states(
-        lm,
-        (plan.base.tokenizer, plan.base_vocab),
-        (_new_tokenizer(plan), plan.new_vocab),
-        plan.base_vocab.start_id,
-        texts.values(),
-        on_progress=partial(say, "calibrate"),
-    )
-    del lm
-    new_ids = torch.from_numpy(plan.alignment.new_ids)
-    is_new = torch.isin(states.targets, new_ids)
-    share = float(is_new.float().mean()) if len(is_new) else 0.0
-    if not worth_shifting(states.hidden, share):
-        return Calibrated(rows, None, "the calibration text has no new tokens")
-    head = head_of(plan.base.config)
-    others = torch.from_numpy(plan.new_vocab.ids[plan.new_vocab.ids < plan.alignment.rows])
-    others = others[~torch.isin(others, new_ids)]
-    log_new, log_rest = log_masses(states.hidden, rows.output_rows, rows.bias, new_ids, others, head)
-    shift = find_shift(states.hidden, log_new, log_rest, share)
-    shift_rows(rows.output_rows, new_ids, states.hidden, shift.c, head)
-    silence(plan.alignment, rows.output_rows)
-    return Calibrated(
-        rows, shift, "asked for" if plan.recipe.calibrate == "shift" else "new rows draw too much"
-    )
-
-
-def _why_not_calibrate(plan: Plan) -> str:
-    """Say why there is nothing to calibrate or no way to, "" when there is; raises where it was asked for."""
-    if plan.recipe.calibrate == "none":
-        return "not asked for"
-    if not len(plan.alignment.new_ids):
-        return "there are no new tokens"
-    size = sum(info.nbytes for info in plan.base.tensors.values())
-    room = free_memory(choose_device(plan.recipe.device))
-    if size * MEMORY_FACTOR <= room:
-        return ""
-    reason = f"the base ({size / 1e9:.1f} GB) is too large to run in {room / 1e9:.1f} GB of free memory"
-    if plan.recipe.calibrate == "shift":
-        raise TokswapError(reason, "choose --calibrate none, or a machine with more memory")
-    return reason
-
-
 def _texts(paths: list[str], kind: Any) -> Mapping[str, Text]:
-    return load_texts([Path(p).expanduser() for p in paths]) if paths else default_texts(kind)
+    """Return the person's own texts in full, or the beginnings of those that come with tokswap."""
+    if paths:
+        return load_texts([Path(p).expanduser() for p in paths])
+    return {name: text.first(DEFAULT_TEXT_BYTES[kind]) for name, text in default_texts(kind).items()}
 
 
 def _new_tokenizer(plan: Plan) -> dict[str, Any]:
@@ -312,21 +260,20 @@ def _report(
         "new_parameters": planned.figures["new_parameters"],
         "tensors_copied_and_proved_equal": Figure(written["untouched"]["tensors"], "tensors"),
     }
-    if calibrated.shift:
+    for name, shift in calibrated.shifts.items():
         figures |= {
-            "shift": Figure(round(calibrated.shift.c, 4), "nats"),
-            "mass_on_new_tokens_before": Figure(calibrated.shift.mass_before, "probability"),
-            "mass_on_new_tokens_after": Figure(calibrated.shift.mass_after, "probability"),
-            "share_of_new_tokens": Figure(calibrated.shift.share, "share of tokens"),
+            f"shift_{name}": Figure(round(shift.c, 4), "nats", note="what its tokens' mean logit falls by"),
+            f"mass_{name}_before": Figure(shift.mass_before, "probability"),
+            f"mass_{name}_after": Figure(shift.mass_after, "probability"),
+            f"share_{name}": Figure(shift.share, "share of tokens"),
         }
     facts = {**planned.facts, "out": str(out), "calibration": _shift_facts(calibrated)}
     return Report("transplant", facts, figures, {}, tuple(written.get("warnings", plan.warnings)))
 
 
 def _shift_facts(calibrated: Calibrated) -> dict[str, Any]:
-    if calibrated.shift is None:
-        return {"kind": "none", "reason": calibrated.reason}
-    return {"kind": "shift", "nats": round(calibrated.shift.c, 4), "reason": calibrated.reason}
+    nats = {name: round(shift.c, 4) for name, shift in calibrated.shifts.items()}
+    return {"kind": "shift" if nats else "none", "nats": nats, "reason": calibrated.reason}
 
 
 def _measure(
@@ -347,7 +294,3 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "absent"
-
-
-def _silent(_stage: str, _done: int, _total: int) -> None:
-    return None

@@ -1,0 +1,132 @@
+"""The `tokswap` command: global options, the list of commands, and what becomes of every error.
+
+Nothing heavy is imported before a command runs: `tokswap --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from tokswap import __version__
+from tokswap.errors import TokswapError
+from tokswap_cli import compare, evaluate, inspect, methods, models, output, recipes, transplant
+
+INTERRUPTED = 130
+BAD_INPUT = 2
+# The class of typer's own complaints about a command line. typer carries click inside since 0.20 and imports it
+# before: this is its UsageError either way.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+# Libraries that would draw or warn by themselves; a person who sets these keeps the setting.
+QUIET_LIBRARIES = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TOKENIZERS_PARALLELISM": "true",
+}
+
+app = typer.Typer(
+    name="tokswap",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=transplant.EPILOG,
+)
+for module in (transplant, evaluate, inspect, compare, models, methods, recipes):
+    module.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        output.text(f"tokswap {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def tokswap(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks and the warnings of libraries.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Move a language model onto another tokenizer, and say honestly what it cost."""
+    del version  # its callback has answered
+    output.settings.debug = debug
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 the answer is no, 2 bad input, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # --debug is global, and is wanted most behind a command that has just failed: it may stand anywhere.
+    debug = "--debug" in given
+    given = ["--debug"] * debug + [a for a in given if a != "--debug"]
+    output.settings.debug = debug
+    output.prepare_streams()
+    _calm_libraries(debug)
+    try:
+        code = app(given, prog_name="tokswap", standalone_mode=False)
+    except TokswapError as error:
+        return _fail(error.what, error.hint)
+    except UsageError as error:
+        return _fail(*_usage(error))
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except MemoryError:
+        return _fail(
+            "there is not enough memory for this", "close other programs, or take a machine with more"
+        )
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}".rstrip(": ")
+        return _fail(f"internal: {what}", "run it again with --debug and report what it prints")
+    if code == INTERRUPTED:
+        output.message("interrupted: nothing half-done is left; the same command goes on from there")
+    return int(code or 0)
+
+
+def _fail(what: str, hint: str) -> int:
+    try:
+        if output.settings.debug:
+            output.traceback()
+        output.error(what, hint)
+    except typer.Exit:
+        pass  # whoever read stderr has gone
+    return BAD_INPUT
+
+
+def _usage(error: Exception) -> tuple[str, str]:
+    """Turn typer's complaint into what and hint."""
+    what = str(getattr(error, "message", error)).rstrip(".")
+    formatted = str(getattr(error, "format_message", lambda: what)()).rstrip(".")
+    near = getattr(error, "possibilities", None)
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "tokswap"
+    hint = f"`{command} --help` lists what it takes"
+    if near:
+        return _lower(what), f"did you mean {' or '.join(sorted(near))}? {hint}"
+    return _lower(formatted), hint
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _calm_libraries(debug: bool) -> None:
+    if debug:
+        return
+    import warnings
+
+    warnings.simplefilter("ignore")
+    for name, value in QUIET_LIBRARIES.items():
+        os.environ.setdefault(name, value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

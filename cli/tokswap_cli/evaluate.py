@@ -1,0 +1,123 @@
+"""`tokswap evaluate`: bits per byte of a model, beside the base it came from, and gates for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tokswap_cli import options, output
+from tokswap_cli.pages import check_page, write_page
+from tokswap_cli.progress import progress
+
+if TYPE_CHECKING:
+    from tokswap.report import Report
+
+EPILOG = options.examples(
+    "tokswap evaluate smollm2",
+    "tokswap evaluate gemma3-smollm2 --against gemma3 --report report.html",
+    "tokswap evaluate gemma3-smollm2 --against gemma3 --fail-if 'bpb>1.10x' --fail-if 'bpb[french]>1.2x'",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("evaluate", epilog=EPILOG)(evaluate)
+
+
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(help="The model to score: a folder, a .gguf, an alias or a Hub id.")
+    ],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="BASE",
+            help="The model it came from, scored on the same bytes, e.g. --against gemma3.",
+        ),
+    ] = None,
+    text: options.Texts = None,
+    device: options.Device = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option("--dtype", metavar="NAME", help="auto, float32, bfloat16, or float16 on a GPU."),
+    ] = None,
+    window_bytes: Annotated[
+        int | None,
+        typer.Option("--window-bytes", metavar="N", help="Bytes that a model reads at once (default: 2048)."),
+    ] = None,
+    stride_bytes: Annotated[
+        int | None,
+        typer.Option(
+            "--stride-bytes",
+            metavar="N",
+            help="Bytes scored in each window, at most half of it (default: 1024).",
+        ),
+    ] = None,
+    max_bytes: Annotated[
+        int | None,
+        typer.Option(
+            "--max-bytes", metavar="N", help="Take only the beginning of each text, e.g. --max-bytes 4096."
+        ),
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-if",
+            metavar="EXPR",
+            help="Exit with 1 when it holds, e.g. 'bpb>1.10x', 'bpb[french]>1.2' or 'mass>0.3'; may be repeated.",
+        ),
+    ] = None,
+    as_json: options.Json = False,
+    report: options.ReportPath = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Score a model in bits per byte.
+
+    The figure is comparable across tokenizers; with --against the base stands beside it.
+    """
+    output.begin(quiet=quiet, as_json=as_json)
+    from tokswap import api
+    from tokswap.evaluation.gate import parse_gate
+
+    for expression in fail_if or []:
+        parse_gate(expression)  # a slip in it should not cost an evaluation
+    check_page(report)
+    how: dict[str, Any] = {
+        "device": device,
+        "dtype": dtype,
+        "window_bytes": window_bytes,
+        "stride_bytes": stride_bytes,
+        "max_bytes": max_bytes,
+    }
+    given = {name: value for name, value in how.items() if value is not None}
+    with progress(("evaluate",)) as on_progress:
+        result = api.evaluate(model, against=against, texts=text, on_progress=on_progress, **given)
+    result = with_gates(result, fail_if or [])
+    output.show(result)
+    output.warn(result.all_warnings())
+    write_page(result, report)
+    _leave(result)
+
+
+def with_gates(report: Report, expressions: Sequence[str]) -> Report:
+    """Return the report with the outcome of each --fail-if among its facts."""
+    from tokswap.evaluation.gate import gate
+
+    if not expressions:
+        return report
+    outcomes = [(expression, *gate(report, expression)) for expression in expressions]
+    gates = [{"expression": e, "failed": failed, "sentence": sentence} for e, failed, sentence in outcomes]
+    return replace(report, facts={**report.facts, "gates": gates})
+
+
+def _leave(report: Report) -> None:
+    """End with 1 and a sentence for each gate that failed."""
+    failed = [gate for gate in report.facts.get("gates", []) if gate["failed"]]
+    for gate in failed:
+        output.warn([f"the gate {gate['expression']} failed: {gate['sentence']}"])
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,99 @@
+"""The library's front door: sources by name or path in, a `Report` out.
+
+transplant("gemma3", "smollm2", out="gemma3-smollm2", method="omp", parameters={"k": 64})
+evaluate("gemma3-smollm2", against="gemma3", texts=["french.txt"])
+compare("gemma3", "smollm2")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tokswap.evaluation.texts import Text
+    from tokswap.report import Report
+
+Source = str | PathLike[str]
+"""A folder, a file, an alias or a Hub id, as `tokswap.sources.open_source` takes it."""
+
+Progress = Callable[[str, int, int], None]
+"""Told the stage, how much of it is done and how much there is."""
+
+
+def transplant(
+    base: Source,
+    donor: Source,
+    *,
+    out: Source | None = None,
+    dry_run: bool = False,
+    overwrite: bool = False,
+    on_plan: Callable[[Report], None] | None = None,
+    on_progress: Progress | None = None,
+    **recipe_fields: Any,
+) -> Report:
+    """Move `base` onto the tokenizer of `donor`, write the new checkpoint to `out` and return what was done.
+
+    `recipe_fields` are the other fields of a recipe: method, parameters, map, calibrate, untie, evaluate, seed, ….
+    With `dry_run` nothing is written, and the report is the plan; `on_plan` gets the plan before the work begins.
+    Raises TokswapError for whatever a person can mend; `out` is then absent or as it was.
+    """
+    from tokswap.pipeline import run_recipe
+    from tokswap.recipe import make_recipe
+
+    fields = {"base": fspath(base), "donor": fspath(donor), **recipe_fields}
+    if out is not None:
+        fields["out"] = fspath(out)
+    return run_recipe(
+        make_recipe(fields), dry_run=dry_run, overwrite=overwrite, on_plan=on_plan, on_progress=on_progress
+    )
+
+
+def evaluate(
+    model: Source,
+    *,
+    against: Source | None = None,
+    texts: Sequence[Source] | None = None,
+    on_progress: Progress | None = None,
+    **how: Any,
+) -> Report:
+    """Score `model`, and the base it came from beside it, in bits per byte.
+
+    `texts` are files or folders of plain text, None standing for those that come with tokswap. `how` is passed on
+    to `tokswap.evaluation.evaluate`: device, dtype, window_bytes, stride_bytes, max_bytes, sample_prompt, seed.
+    Raises TokswapError for models, texts and settings that can't be used.
+    """
+    from tokswap.evaluation.evaluate import evaluate as score
+    from tokswap.sources import open_source
+
+    chosen = _texts(texts)
+    checkpoint = open_source(fspath(model), on_progress=on_progress)
+    base = None if against is None else open_source(fspath(against), on_progress=on_progress)
+    return score(checkpoint, chosen, against=base, on_progress=on_progress, **how)
+
+
+def compare(
+    a: Source, b: Source, *, texts: Sequence[Source] | None = None, on_progress: Progress | None = None
+) -> Report:
+    """Compare two tokenizers: what they share, how they cut texts and numbers, what they can't represent.
+
+    `texts` as for `evaluate`. Raises TokswapError for tokenizers and texts that can't be used.
+    """
+    from tokswap.comparison import compare as compare_checkpoints
+    from tokswap.sources import open_source
+
+    chosen = _texts(texts)
+    opened = [open_source(fspath(source), weights=False, on_progress=on_progress) for source in (a, b)]
+    return compare_checkpoints(opened[0], opened[1], chosen)
+
+
+def _texts(paths: Sequence[Source] | None) -> Mapping[str, Text]:
+    from tokswap.evaluation.texts import default_texts, load_texts
+
+    if not paths:
+        return default_texts()
+    return load_texts([Path(path).expanduser() for path in paths])

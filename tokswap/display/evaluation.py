@@ -1,0 +1,92 @@
+"""Tables of an evaluation: bits per byte of base and model side by side, text by text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tokswap.display.tables import Table, pairs
+from tokswap.display.text import amount, escape, label, with_interval, words
+from tokswap.report import Report
+
+ALL = "all texts"
+NEW_TOKENS = (
+    ("new_token_share", "share of the text's tokens"),
+    ("new_token_mass", "mean probability on them"),
+    ("greedy_new_share", "share of the likeliest tokens"),
+    ("new_token_top1", "likeliest where they are right"),
+    ("shared_token_top1", "the same for shared tokens"),
+    ("bits_under_new_tokens", "bits per byte under new tokens"),
+    ("base_bits_under_new_tokens", "the base's on these bytes"),
+    ("bits_under_shared_tokens", "bits per byte under shared tokens"),
+    ("base_bits_under_shared_tokens", "the base's on these bytes"),
+)
+CONDITIONS = ("start_token", "window_bytes", "stride_bytes", "interval", "device", "dtype", "note")
+
+
+def evaluation_tables(report: Report) -> list[Table]:
+    """Return bits per byte by text, what becomes of new tokens, gates, samples, and how it was measured."""
+    out = [_gates(report), _bits(report), _new_tokens(report), _samples(report), _conditions(report)]
+    return [table for table in out if table.rows]
+
+
+def scored(report: Report) -> Iterator[tuple[str, Report]]:
+    """Yield (name, figures of that text), all texts together last."""
+    yield from report.sections.items()
+    yield ALL, report
+
+
+def has_base(report: Report) -> bool:
+    """Tell whether the evaluation has a base beside the model."""
+    return "ratio" in report.figures
+
+
+def _bits(report: Report) -> Table:
+    if not has_base(report):
+        rows = [
+            (escape(name), with_interval(f.get("bits_per_byte")), amount(f.get("bytes_per_token")))
+            for name, f in ((name, its.figures) for name, its in scored(report))
+        ]
+        return Table("Bits per byte", ("text", "model", "bytes per token"), tuple(rows), "lrr")
+    rows = [
+        (
+            escape(name),
+            amount(f.get("base_bits_per_byte")),
+            amount(f.get("bits_per_byte")),
+            with_interval(f.get("ratio")),
+            f"{amount(f.get('base_bytes_per_token'))} → {amount(f.get('bytes_per_token'))}",
+        )
+        for name, f in ((name, its.figures) for name, its in scored(report))
+    ]
+    columns = ("text", "base", "new", "new / base", "bytes per token")
+    return Table("Bits per byte", columns, tuple(rows), "lrrrr", note=words(report.facts.get("interval")))
+
+
+def _new_tokens(report: Report) -> Table:
+    rows = [(text, amount(report.figures[name])) for name, text in NEW_TOKENS if name in report.figures]
+    return Table("New tokens, all texts", ("", ""), tuple(rows), "lr")
+
+
+def _gates(report: Report) -> Table:
+    rows = [
+        (escape(gate["expression"]), "failed" if gate["failed"] else "passed", escape(gate["sentence"]))
+        for gate in report.facts.get("gates") or []
+    ]
+    return Table("Gates", ("fail if", "", ""), tuple(rows))
+
+
+def _samples(report: Report) -> Table:
+    facts = report.facts
+    rows = [("prompt", words(facts.get("sample_prompt")))] if "sample_prompt" in facts else []
+    rows += [
+        (who, words(facts.get(name)))
+        for name, who in (("base_sample", "base"), ("sample", "model"))
+        if name in facts
+    ]
+    return pairs("Greedy sample", rows)
+
+
+def _conditions(report: Report) -> Table:
+    names = ("model", "against", *CONDITIONS)
+    return pairs(
+        "How it was measured", [(label(n), words(report.facts[n])) for n in names if n in report.facts]
+    )

@@ -1,0 +1,100 @@
+"""Plots as inline SVG that takes its text colour from the page, so that it suits light and dark alike."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tokswap.report import Figure, Report
+
+WIDTH_INCHES = 5.0  # about the width of a phone at the font size below; a desktop page limits its growth
+INCHES_A_TEXT = 0.46
+MARGIN_INCHES = 0.75
+BAR = 0.36  # of the distance between two texts
+# Stands for the page's own text colour, which SVG calls currentColor and matplotlib doesn't know.
+INK = "#010203"
+# Okabe and Ito's blue and orange: apart for every kind of colour vision, and on white and black.
+FIRST, SECOND = "#0072b2", "#e69f00"
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "tokswap",  # the same data, the same file
+    "font.size": 9.5,
+    "font.family": "sans-serif",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.parse_math": False,
+}
+NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+
+
+def bits_plot(scored: Sequence[tuple[str, Report]]) -> str:
+    """Return bars of bits per byte by text, the base's above the model's where there is one."""
+    texts = [name for name, _ in scored]
+    arms = [
+        ("base", FIRST, [its.figures.get("base_bits_per_byte") for _, its in scored]),
+        ("model", SECOND, [its.figures.get("bits_per_byte") for _, its in scored]),
+    ]
+    return _bars(texts, [arm for arm in arms if any(arm[2])], "bits per byte")
+
+
+def compression_plot(texts: Mapping[str, Report], names: tuple[str, str]) -> str:
+    """Return bars of bytes per token by text for two tokenizers."""
+    arms = [
+        (name, colour, [its.figures.get(f"{side}_bytes_per_token") for its in texts.values()])
+        for name, colour, side in zip(names, (FIRST, SECOND), "ab", strict=True)
+    ]
+    return _bars(list(texts), arms, "bytes per token")
+
+
+def _bars(texts: Sequence[str], arms: Sequence[tuple[str, str, list[Figure | None]]], axis: str) -> str:
+    """Draw horizontal bars, a group a text from top to bottom, and return the SVG element."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure as Canvas
+
+    with matplotlib.rc_context(STYLE):
+        drawing = Canvas(
+            figsize=(WIDTH_INCHES, MARGIN_INCHES + INCHES_A_TEXT * len(texts)), layout="constrained"
+        )
+        FigureCanvasSVG(drawing)
+        axes = drawing.add_subplot()
+        for i, (name, colour, figures) in enumerate(arms):
+            _draw_arm(axes, name, colour, figures, offset=(i - (len(arms) - 1) / 2) * BAR)
+        axes.set_yticks(range(len(texts)), list(texts))
+        axes.invert_yaxis()
+        axes.set_xlabel(axis)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        axes.margins(x=0.12)
+        drawing.legend(loc="outside upper left", ncols=2, frameon=False)
+        buffer = io.StringIO()
+        drawing.savefig(buffer, format="svg", transparent=True, metadata=NO_METADATA)
+    return _inline(buffer.getvalue(), axis)
+
+
+def _draw_arm(axes: Any, name: str, colour: str, figures: Sequence[Figure | None], *, offset: float) -> None:
+    shown = [(i, figure) for i, figure in enumerate(figures) if figure is not None]
+    places = [i + offset for i, _ in shown]
+    values = [figure.value for _, figure in shown]
+    axes.barh(places, values, height=BAR, color=colour, label=name)
+    for place, (_, figure) in zip(places, shown, strict=True):
+        end = figure.value
+        if figure.low is not None and figure.high is not None:
+            axes.hlines(place, figure.low, figure.high, color=INK, linewidth=1)
+            end = max(end, figure.high)
+        axes.annotate(
+            f"{figure.value:.2f}", (end, place), (4, 0), textcoords="offset points", va="center", fontsize=8
+        )
+
+
+def _inline(svg: str, words: str) -> str:
+    """Return the element alone, sized by the page, with the page's text colour and a name for screen readers."""
+    element = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    head, rest = element.split(">", 1)
+    head = re.sub(r'\s(width|height)="[^"]*"', "", head)
+    return f'{head} role="img" aria-label="Bar plot: {words}">{rest}'

@@ -1,0 +1,137 @@
+"""Tables of an inspection and of a comparison of two tokenizers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tokswap.display.tables import Table, pairs
+from tokswap.display.text import amount, escape, words
+from tokswap.report import Figure, Report
+
+
+def inspection_tables(report: Report) -> list[Table]:
+    """Return the source, its vocabulary, special tokens, embeddings, and how a text is cut."""
+    sections = report.sections
+    out = [_source(report), _vocabulary(report), _special_tokens(report)]
+    if "embeddings" in sections:
+        out += [_embeddings(sections["embeddings"])]
+    if "cut" in sections:
+        out += [_cut(sections["cut"])]
+    return [table for table in out if table.rows]
+
+
+def comparison_tables(report: Report) -> list[Table]:
+    """Return shared tokens, traits of each side, compression by text, and special roles."""
+    facts = report.facts
+    shared = [(_phrase(name), _noted(figure)) for name, figure in report.figures.items()]
+    shared += [
+        (f"only in {side}, as", ", ".join(f"“{t}”" for t in facts[f"only_in_{side}"]) or "–") for side in "ab"
+    ]
+    roles = tuple(
+        (role.replace("_", " "), *(_maybe(text) for text in texts))
+        for role, texts in facts["special_roles"].items()
+    )
+    return [
+        pairs(f"a = {escape(facts['a'])}, b = {escape(facts['b'])}", shared),
+        _traits(report),
+        _texts(report),
+        Table("Special tokens", ("role", "a", "b"), roles),
+    ]
+
+
+def _source(report: Report) -> Table:
+    facts = report.facts
+    added = "put before a text" if facts["start_token_is_added"] else "not put before a text"
+    rows = [
+        ("source", words(facts["source"])),
+        ("folder", words(facts["folder"])),
+        ("architecture", words(facts["architecture"])),
+        ("tokenizer", words(facts["tokenizer"])),
+        ("normalises with", words(facts["normalizer"])),
+        ("cuts with", words(facts["pre_tokenizer"])),
+        ("start token", f"{words(facts['start_token'])}, {added}"),
+        ("chat template", words(facts["chat_template"])),
+    ]
+    return pairs("Source", rows)
+
+
+def _vocabulary(report: Report) -> Table:
+    return pairs("Vocabulary", [(_phrase(name), _noted(figure)) for name, figure in report.figures.items()])
+
+
+def _special_tokens(report: Report) -> Table:
+    rows = tuple(
+        (
+            str(entry["id"]),
+            escape(entry["text"]),
+            words(entry["roles"]) + ("" if entry["has_row"] else " (no row)"),
+        )
+        for entry in report.facts["special_tokens"]
+    )
+    return Table("Special tokens with a role", ("id", "token", "roles"), rows, "rll")
+
+
+def _embeddings(report: Report) -> Table:
+    rows = [
+        (entry["role"], f"{escape(entry['name'])}  {entry['dtype']} {_shape(entry['shape'])}")
+        for entry in report.facts["tensors"]
+    ]
+    tied = {True: "tied: one matrix for input and output", False: "untied", None: "unclear"}
+    rows.append(("embeddings", tied[report.facts["tied"]]))
+    rows += [(name, amount(figure)) for name, figure in report.figures.items()]
+    return pairs("Weights", rows)
+
+
+def _shape(shape: list[int]) -> str:
+    return " × ".join(f"{size:,}" for size in shape)
+
+
+def _cut(report: Report) -> Table:
+    rows = tuple((str(p["id"]), f"“{p['piece']}”", str(p["bytes"])) for p in report.facts["pieces"])
+    figures = report.figures
+    note = f"{amount(figures['tokens'])} tokens, {amount(figures['bytes'])}"
+    return Table("How the text is cut", ("id", "piece", "bytes"), rows, "rlr", note=note)
+
+
+def _traits(report: Report) -> Table:
+    a, b = report.sections["a"], report.sections["b"]
+    rows = [(_phrase(name), _noted(a.figures[name]), _noted(b.figures[name])) for name in a.figures]
+    rows += [
+        (_phrase(name), _listed(a.facts[name]), _listed(b.facts[name]))
+        for name in a.facts
+        if name != "source"
+    ]
+    return Table("Each tokenizer", ("", "a", "b"), tuple(rows))
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(f"“{text}”" for text in value) or "–" if isinstance(value, list) else words(value)
+
+
+def _texts(report: Report) -> Table:
+    rows = tuple(
+        (
+            escape(name),
+            *(
+                amount(f[f"{side}_{what}"])
+                for what in ("bytes_per_token", "tokens_per_word")
+                for side in "ab"
+            ),
+            amount(f["ratio"]),
+        )
+        for name, f in ((name, text.figures) for name, text in report.sections["texts"].sections.items())
+    )
+    columns = ("text", "bytes per token: a", "b", "tokens per word: a", "b", "tokens b / a")
+    return Table("Compression", columns, rows, "lrrrrr")
+
+
+def _phrase(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _maybe(text: str | None) -> str:
+    return "–" if text is None else escape(text)
+
+
+def _noted(figure: Figure) -> str:
+    return amount(figure) + (f" ({figure.note})" if figure.note else "")

@@ -1,0 +1,170 @@
+"""A report as one self-contained HTML page: no script, no network, readable on a phone, light and dark.
+
+    write_html(report, Path("report.html"))
+
+Every text is escaped twice over: control and bidi characters by `tokswap.display`, HTML by jinja2's autoescape.
+jinja2 and matplotlib are the extra `report`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tokswap import __version__
+from tokswap.display import Table, amount, escape, one_line, tables_of
+from tokswap.display.evaluation import has_base, scored
+from tokswap.errors import TokswapError
+from tokswap.report import Report
+
+TEMPLATE = "report.html.jinja"
+NEEDED = ("jinja2", "matplotlib")
+
+
+def check_html(path: Path) -> None:
+    """Raise TokswapError where `write_html` would fail: a missing library, or a place that can't be written."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise TokswapError(
+            f"an HTML report needs {' and '.join(missing)}",
+            "install them with: pip install 'tokswap[report]'",
+        )
+    if path.is_dir():
+        raise TokswapError(f"{path} is a folder", "give a file for the report, such as report.html")
+    folder = path.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise TokswapError(f"the folder {folder} doesn't exist or can't be written", "give another --report")
+
+
+def write_html(report: Report, path: Path) -> None:
+    """Write the page; the file is absent, the old one or complete at every instant. Raises TokswapError."""
+    check_html(path)
+    page = render_html(report).encode("utf-8", "backslashreplace")
+    temporary: str | None = None
+    try:
+        handle, temporary = tempfile.mkstemp(
+            dir=path.absolute().parent, prefix=f".{path.name}.", suffix=".part"
+        )
+        with os.fdopen(handle, "wb") as file:
+            file.write(page)
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise TokswapError(f"{path} can't be written: {error.strerror}", "give another --report") from error
+
+
+def render_html(report: Report) -> str:
+    """Return the page of a report of any kind. Raises TokswapError where jinja2 or matplotlib is missing."""
+    check_html(Path("report.html").absolute())
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folder = Path(__file__).with_name("display")
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(TEMPLATE).render(
+        title=_title(report),
+        headline=_headline(report),
+        plots=_plots(report),
+        tables=[_cells(table) for table in tables_of(report)],
+        warnings=[one_line(words) for words in report.all_warnings()],
+        version=__version__,
+    )
+
+
+def _title(report: Report) -> str:
+    facts = report.facts
+    titles = {
+        "plan": lambda: f"Plan: {_short(facts['base'])} onto the tokenizer of {_short(facts['donor'])}",
+        "transplant": lambda: f"{_short(facts['base'])} on the tokenizer of {_short(facts['donor'])}",
+        "evaluation": lambda: f"Bits per byte of {_short(facts['model'])}",
+        "comparison": lambda: f"Tokenizers: {_short(facts['a'])} and {_short(facts['b'])}",
+    }
+    return titles.get(report.kind, lambda: report.kind)()
+
+
+def _short(source: Any) -> str:
+    """Return the short name of a source: no folders, no provenance in brackets."""
+    name = str(source).split(" (")[0].rstrip("/")
+    return escape(name.rsplit("/", 1)[-1] or name)
+
+
+def _headline(report: Report) -> list[tuple[str, str]]:
+    """Return the two to four figures that a reader wants first, as (amount, words)."""
+    evaluation = _evaluation(report)
+    if evaluation is not None:
+        return _scores(evaluation)
+    figures = report.figures
+    if report.kind in ("plan", "transplant"):
+        return [
+            (amount(figures["new"]), "rows to make" if report.kind == "plan" else "rows made"),
+            (amount(figures["new_rows"]), "rows in all"),
+            (amount(figures["new_parameters"]), "parameters"),
+        ]
+    if report.kind == "comparison":
+        return [
+            (amount(figures[name]), name.replace("_", " "))
+            for name in ("shared_by_bytes", "only_in_a", "only_in_b")
+        ]
+    return []
+
+
+def _scores(evaluation: Report) -> list[tuple[str, str]]:
+    figures = evaluation.figures
+    out = [(amount(figures["bits_per_byte"]), "bits per byte, all texts")]
+    if has_base(evaluation):
+        out = [
+            (amount(figures["base_bits_per_byte"]), "bits per byte of the base"),
+            (amount(figures["bits_per_byte"]), "of the new model"),
+            (f"{amount(figures['ratio'])} ×", "new over base"),
+        ]
+    return [*out, (amount(figures["bytes_per_token"]), "bytes per token")]
+
+
+def _evaluation(report: Report) -> Report | None:
+    return report if report.kind == "evaluation" else report.sections.get("evaluation")
+
+
+def _plots(report: Report) -> list[dict[str, str]]:
+    """Return inline SVG and a caption for each plot that the report has data for."""
+    from tokswap.display.plots import bits_plot, compression_plot
+
+    evaluation = _evaluation(report)
+    if evaluation is not None:
+        caption = "Bits per byte: fewer are better. Lines are 95 % intervals."
+        return [{"svg": bits_plot(list(scored(evaluation))), "caption": caption}]
+    if report.kind == "comparison":
+        texts = report.sections["texts"].sections
+        names = (_short(report.facts["a"]), _short(report.facts["b"]))
+        caption = "Bytes per token: more are better."
+        return [{"svg": compression_plot(texts, names), "caption": caption}] if texts else []
+    return []
+
+
+def _cells(table: Table) -> dict[str, Any]:
+    """Return a table for the template; names and values without heads are set as a list of terms."""
+    rows = [
+        [{"text": cell, "right": table.is_right(i), "head": table.columns[i]} for i, cell in enumerate(row)]
+        for row in table.rows
+    ]
+    return {
+        "title": table.title,
+        "columns": table.columns if any(table.columns) else (),
+        "rows": rows,
+        "note": table.note,
+    }
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
