@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from tiny_checkpoints import EMBED, HEAD, SMALL, Counted, beside, data_of, llama, put, rows, stored
 
 from tokswap.checkpoint import Checkpoint, open_checkpoint
-from tokswap.commit import planned_size, shapes_of
+from tokswap.commit import SYSTEM, planned_size, shapes_of
 from tokswap.safetensors_header import build_header
 
 torch.set_num_threads(1)
@@ -252,7 +252,7 @@ def test_permissions_are_those_of_the_umask(tmp_path: Path, umask: int) -> None:
     base = llama(tmp_path / "base", shards="5KB")  # safetensors gives its files 0600
     before = os.umask(umask)
     try:
-        put(base, tmp_path / "out", {EMBED: rows(97)})
+        put(base, tmp_path / "out", {EMBED: rows(97)}, system=SYSTEM)
     finally:
         os.umask(before)
     for path in (tmp_path / "out").iterdir():

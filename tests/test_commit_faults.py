@@ -57,15 +57,18 @@ def finish(base: Checkpoint, out: Path, complete: Tree, *, overwrite: bool) -> N
 
 
 @pytest.mark.parametrize("torn", [False, True])
-@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("before", ["nothing", "another", "the same"])
 def test_death_at_every_step(
-    tmp_path: Path, base: Checkpoint, complete: Tree, overwrite: bool, torn: bool
+    tmp_path: Path, base: Checkpoint, complete: Tree, before: str, torn: bool
 ) -> None:
+    overwrite = before != "nothing"
     for at in range(1, 1000):
         out = tmp_path / str(at) / "out"
         out.parent.mkdir()
-        if overwrite:
+        if before == "another":
             old_output(out)
+        elif before == "the same":
+            command(base, out, Quick())
         old = tree(out)
         system = Dying(at, torn=torn)
         try:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_checkpoints import EMBED, HEAD, Counted, beside, everything, llama, put, rows, stored
+from tiny_checkpoints import EMBED, HEAD, Counted, Unsynced, beside, everything, llama, put, rows, stored
 
 from tokswap.checkpoint import open_checkpoint
-from tokswap.commit import System, check_output, planned_size, shapes_of
+from tokswap.commit import check_output, planned_size, shapes_of
 from tokswap.errors import TokswapError
 
 
@@ -174,7 +174,7 @@ def test_a_check_that_refuses_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_bytes_that_read_back_differently_are_refused(tmp_path: Path) -> None:
-    class Flipping(System):
+    class Flipping(Unsynced):
         def write_at(self, fd: int, data: bytes | memoryview, at: int) -> None:
             super().write_at(fd, bytes([data[0] ^ 1]) + bytes(data[1:]) if len(data) == 64 else data, at)
 

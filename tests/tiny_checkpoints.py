@@ -44,10 +44,20 @@ def stored(folder: Path, tensors: dict[str, torch.Tensor]) -> Checkpoint:
     return open_checkpoint(folder)
 
 
+class Unsynced(System):
+    """The real system without the waits for the disk."""
+
+    def fsync(self, fd: int) -> None:
+        pass
+
+    def fsync_folder(self, path: Path) -> None:
+        pass
+
+
 def put(base: Checkpoint, out: Path, tensors: dict[str, torch.Tensor], **more: Any) -> dict[str, Any]:
     config = dict(base.config) | more.pop("config", {})
     files = {"config.json": json.dumps(config).encode()} | more.pop("files", {})
-    more = {"recipe_id": "r1", "manifest": {"made_by": "a test"}} | more
+    more = {"recipe_id": "r1", "manifest": {"made_by": "a test"}, "system": Unsynced()} | more
     return write(base, out, tensors=tensors, files=files, **more)
 
 
@@ -82,7 +92,7 @@ def everything(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-class Counted(System):
+class Counted(Unsynced):
     """A system with a made-up amount of free disk."""
 
     free: int | None = None
