@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tokswap.align import preferred_ids
 from tokswap.methods import Method, Pieces, Side, Task
 from tokswap.methods.floors import BLOCK_ROWS, mean_row
 
@@ -78,15 +79,14 @@ def initialise(
     """
     import torch
 
-    usable = torch.from_numpy(base_vocab.ids[_text_ids(base_vocab)])
-    usable = usable[_trained(base.input, usable)]
-    if base.output is not None:
-        usable = usable[_trained(base.output, usable)]
-    anchors, candidates = _anchors(alignment, usable, donor)
+    text_ids = torch.tensor(sorted(preferred_ids(base_vocab).values()), dtype=torch.long)
+    usable = text_ids[_trained_both(base, text_ids)]
+    pieces = _only(pieces, usable)
+    anchors, candidates = _anchors(alignment, text_ids, usable, donor)
     targets = torch.from_numpy(alignment.new_ids)
     alive = torch.ones(len(targets), dtype=torch.bool)
     if method.space == "donor" and donor is not None:
-        alive = _trained(donor.input, targets) & _trained(donor.output_rows, targets)
+        alive = _trained_both(donor, targets)
 
     def solve(rows: Tensor, space: Tensor | None, side: Side) -> Tensor:
         out = mean_row(rows, usable).repeat(len(targets), 1)
@@ -159,37 +159,44 @@ def _both_sides(
     return solve(base.input, space, "input"), solve(base.output, head_space, "output")
 
 
-def _anchors(alignment: Alignment, usable: Tensor, donor: Embeddings | None) -> tuple[Tensor, int]:
-    """Return Int[S 2] (base id, new id) of shared ordinary tokens whose rows are trained on both sides."""
+def _anchors(
+    alignment: Alignment, text_ids: Tensor, usable: Tensor, donor: Embeddings | None
+) -> tuple[Tensor, int]:
+    """Return Int[S 2] (base id, new id) of shared text tokens trained on both sides, and how many are shared."""
     import torch
 
     new_ids = torch.from_numpy(alignment.anchor_ids)
     base_ids = torch.from_numpy(alignment.source)[new_ids]
     fit = torch.isin(base_ids, usable)
-    ordinary = int(fit.sum())
     if donor is not None:
-        fit &= _trained(donor.input, new_ids) & _trained(donor.output_rows, new_ids)
-    return torch.stack([base_ids[fit], new_ids[fit]], dim=1), max(ordinary, int(fit.sum()))
+        fit &= _trained_both(donor, new_ids)
+    return torch.stack([base_ids[fit], new_ids[fit]], dim=1), int(torch.isin(base_ids, text_ids).sum())
+
+
+def _trained_both(embeddings: Embeddings, ids: Tensor) -> Tensor:
+    trained = _trained(embeddings.input, ids)
+    return trained if embeddings.output is None else trained & _trained(embeddings.output, ids)
 
 
 def _trained(rows: Tensor, ids: Tensor) -> Tensor:
-    """Return Bool[n]: the row exists, is finite, and is not next to zero."""
+    """Return Bool[n]: the row exists, is finite, and is not next to zero beside the table's median row."""
     import torch
 
-    inside = ids < len(rows)
-    norms = torch.zeros(len(ids))
-    for part in inside.nonzero()[:, 0].split(BLOCK_ROWS):
-        norms[part] = rows[ids[part]].float().norm(dim=1)
+    norms = torch.cat([part.float().norm(dim=1) for part in rows.split(BLOCK_ROWS)])
     finite = norms.isfinite() & (norms > 0)
-    if not bool(finite.any()):
-        return finite
-    return finite & (norms > UNTRAINED_NORM * norms[finite].median())
+    if bool(finite.any()):
+        finite &= norms > UNTRAINED_NORM * norms[finite].median()
+    inside = ids < len(rows)
+    return inside & finite[torch.where(inside, ids, 0)]
 
 
-def _text_ids(vocab: Vocab) -> Any:
-    from tokswap.vocab import Kind
+def _only(pieces: Pieces, usable: Tensor) -> Pieces:
+    """Leave out the pieces whose rows are not trained: one of them would spoil the whole row."""
+    import torch
 
-    return (vocab.kinds != Kind.SPECIAL) & (vocab.ids < vocab.rows)
+    fit = torch.isin(pieces.ids, usable)
+    kept = torch.cat([torch.zeros(1, dtype=torch.long), fit.cumsum(0)])
+    return Pieces(pieces.ids[fit], pieces.lengths[fit], kept[pieces.starts])
 
 
 def _select(pieces: Pieces, keep: Tensor) -> Pieces:
@@ -215,6 +222,10 @@ def _bias(alignment: Alignment, bias: Tensor, pieces: Pieces, usable: Tensor) ->
     out[torch.from_numpy(alignment.new_ids)[spelt]] = bias[pieces.ids[pieces.starts[:-1][spelt]]]
     for new_id, base_ids in alignment.composed.items():
         out[new_id] = bias[list(base_ids)].float().mean().to(bias.dtype)
+    silent = torch.zeros(alignment.rows, dtype=torch.bool)
+    silent[torch.from_numpy(alignment.silent_ids)] = True
+    if not bool(silent.all()):
+        out[silent] = out[~silent].min()  # no bias may lift a silent row above what `silence` says
     return out
 
 

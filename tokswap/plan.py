@@ -279,7 +279,7 @@ def _warnings(base: Checkpoint, donor: Checkpoint, old: Vocab, new: Vocab, align
         out.append(
             f"the tokenizers normalise text differently: {before or 'not at all'}, then {after or 'not at all'}"
         )
-    if not new.role_id("eos") and not new.role_id("turn_end"):
+    if new.role_id("eos") is None and new.role_id("turn_end") is None:
         out.append("the new tokenizer names no eos token: generation stops at the length limit only")
     return out
 

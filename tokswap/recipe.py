@@ -16,6 +16,14 @@ from tokswap.errors import TokswapError
 from tokswap.methods import Method, get_method
 
 MAX_RECIPE_BYTES = 1_000_000
+MAX_DEPTH = 20  # levels of lists and mappings; recipes have two or three
+# What PyYAML raises: besides its own errors those of int, float and date on a tagged or impossible value.
+_NO_YAML = (yaml.YAMLError, RecursionError, ValueError, KeyError, AttributeError, TypeError, OverflowError)
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, where PyYAML was built with it
+_OPENING = (
+    yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken, yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken,
+)  # fmt: skip
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 Calibration = Literal["auto", "shift", "none"]
 
 
@@ -55,7 +63,7 @@ def make_recipe(fields: Mapping[str, Any]) -> Recipe:
     Raises TokswapError that lists every error, with the nearest name for an unknown one.
     """
     try:
-        recipe = Recipe(**fields)
+        recipe = Recipe.model_validate(dict(fields))
     except ValidationError as error:
         raise TokswapError(
             "the recipe is not right: " + "; ".join(_sentences(error, list(Recipe.model_fields))),
@@ -80,20 +88,31 @@ def load_recipe(path: Path) -> dict[str, Any]:
                 f"{path} is larger than {MAX_RECIPE_BYTES:,} bytes", "a recipe is a page of YAML"
             )
         text = path.read_text(encoding="utf-8")
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise TokswapError(f"{path} uses YAML aliases", "write the value out where it is used")
-        data = yaml.safe_load(text)
+        _refuse_tricks(path, text)
+        data = yaml.load(text, Loader=_LOADER)
     except (OSError, UnicodeDecodeError) as error:
         raise TokswapError(
             f"{path} can't be read: {error}", "`tokswap recipes ls` shows the ones that ship"
         ) from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except _NO_YAML as error:
         raise TokswapError(
-            f"{path} is no YAML: {str(error).splitlines()[0]}", "`tokswap recipes cp` gives one"
+            f"{path} is no YAML: {next(iter(str(error).splitlines()), type(error).__name__)}",
+            "`tokswap recipes cp` gives one",
         ) from None
     if not isinstance(data, dict):
         raise TokswapError(f"{path} holds no fields", "`tokswap recipes show gemma3-smollm2` shows one")
     return cast("dict[str, Any]", data)
+
+
+def _refuse_tricks(path: Path, text: str) -> None:
+    """Refuse what makes a small file large or slow: aliases, and nesting deeper than any recipe's."""
+    depth = 0
+    for token in yaml.scan(text, Loader=_LOADER):
+        if isinstance(token, yaml.AliasToken):
+            raise TokswapError(f"{path} uses YAML aliases", "write the value out where it is used")
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if depth > MAX_DEPTH:
+            raise TokswapError(f"{path} is nested more than {MAX_DEPTH} deep", "a recipe is a page of YAML")
 
 
 def check_parameters(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
