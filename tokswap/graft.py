@@ -42,7 +42,8 @@ class TokenizerFiles:
 def with_start_token(donor: TokenizerFiles, base: Vocab, new: Vocab) -> TokenizerFiles:
     """Return the donor's tokenizer with a start token for a base that expects one; unchanged where it has one.
 
-    The token is added at the first id without a token after the highest one.
+    The token is added at the first id without a token after the highest one. A model that keeps its vocabulary
+    by name gets it too: an added token alone would be given the number of tokens as its id, whatever it says.
     """
     if not base.adds_bos or new.role_id("bos") is not None:
         return donor
@@ -52,7 +53,11 @@ def with_start_token(donor: TokenizerFiles, base: Vocab, new: Vocab) -> Tokenize
         "normalized": False, "special": True,
     }  # fmt: skip
     added = [*(donor.tokenizer.get("added_tokens") or []), entry]
-    return TokenizerFiles({**donor.tokenizer, "added_tokens": added}, {**donor.config, "bos_token": text})
+    model = dict(donor.tokenizer["model"])
+    if isinstance(model.get("vocab"), Mapping) and new.max_id + 1 != len(new):
+        model["vocab"] = {**model["vocab"], text: new.max_id + 1}
+    tokenizer = {**donor.tokenizer, "model": model, "added_tokens": added}
+    return TokenizerFiles(tokenizer, {**donor.config, "bos_token": text})
 
 
 def start_token_id(alignment: Alignment, base: Vocab, new: Vocab) -> int | None:
@@ -72,8 +77,7 @@ def new_tokenizer(donor: TokenizerFiles, base: Vocab, new: Vocab, start_id: int 
     if not base.adds_bos or start_id is None:
         out["post_processor"] = kept
         return out
-    template = _start_template(new.texts[new.position[start_id]], start_id)
-    out["post_processor"] = template if kept is None else _sequence(kept, template)
+    out["post_processor"] = _with_start(kept, new.texts[new.position[start_id]], start_id)
     return out
 
 
@@ -89,9 +93,10 @@ def new_tokenizer_config(
     for key, value in out.items():
         if isinstance(value, Mapping) and key != "chat_template":
             out[key] = value.get("content")
-    extra = out.get("additional_special_tokens")
-    if extra is not None and not isinstance(extra, list):
-        del out["additional_special_tokens"]
+    extra = out.pop("additional_special_tokens", None)
+    if isinstance(extra, list):
+        names = [t.get("content") if isinstance(t, Mapping) else t for t in extra]
+        out["additional_special_tokens"] = [name for name in names if isinstance(name, str)]
     if start_id is not None:
         out["bos_token"] = new.texts[new.position[start_id]]
     text = base_config.get("text_config") or base_config
@@ -212,24 +217,47 @@ def _without_start(processor: Any, start: str) -> dict[str, Any] | None:
     return {**processor, "single": single, "pair": pair, "special_tokens": tokens}
 
 
-def _start_template(text: str, token_id: int) -> dict[str, Any]:
-    def special(kind: int) -> dict[str, Any]:
-        return {"SpecialToken": {"id": text, "type_id": kind}}
+def _with_start(processor: dict[str, Any] | None, text: str, token_id: int) -> dict[str, Any]:
+    """Put a start token before every sequence of the post-processor's template, or add a template that does.
 
-    def sequence(name: str, kind: int) -> dict[str, Any]:
-        return {"Sequence": {"id": name, "type_id": kind}}
-
-    return {
+    It must be one template: a second one takes the special tokens of the first for sequences of their own.
+    """
+    steps = _flat_steps(processor)
+    at = next((i for i, s in enumerate(steps) if s.get("type") == "TemplateProcessing"), len(steps))
+    old = steps[at] if at < len(steps) else _BARE_TEMPLATE
+    token = {text: {"id": text, "ids": [token_id], "tokens": [text]}}
+    template = {
         "type": "TemplateProcessing",
-        "single": [special(0), sequence("A", 0)],
-        "pair": [special(0), sequence("A", 0), special(1), sequence("B", 1)],
-        "special_tokens": {text: {"id": text, "ids": [token_id], "tokens": [text]}},
+        "single": _start_each(old["single"], text),
+        "pair": _start_each(old["pair"], text),
+        "special_tokens": {**old["special_tokens"], **token},
     }
+    steps = [*steps[:at], template, *steps[at + 1 :]]
+    return steps[0] if len(steps) == 1 else {"type": "Sequence", "processors": steps}
 
 
-def _sequence(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    steps = first["processors"] if first.get("type") == "Sequence" else [first]
-    return {"type": "Sequence", "processors": [*steps, second]}
+def _flat_steps(processor: dict[str, Any] | None) -> list[dict[str, Any]]:
+    if processor is None:
+        return []
+    if processor.get("type") != "Sequence":
+        return [processor]
+    return [step for part in processor["processors"] for step in _flat_steps(part)]
+
+
+def _start_each(pieces: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    out: list[dict[str, Any]] = []
+    for piece in pieces:
+        if "Sequence" in piece:
+            out.append({"SpecialToken": {"id": text, "type_id": piece["Sequence"]["type_id"]}})
+        out.append(piece)
+    return out
+
+
+_BARE_TEMPLATE: dict[str, Any] = {
+    "single": [{"Sequence": {"id": "A", "type_id": 0}}],
+    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+    "special_tokens": {},
+}
 
 
 def added_text_tokens(new: Vocab) -> int:
