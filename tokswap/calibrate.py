@@ -1,14 +1,19 @@
-"""Shift calibration: give new output rows, together, the probability that their tokens deserve.
+"""Shift calibration: give groups of new output rows the probability that their tokens deserve.
 
-An averaged row has no reason to keep its logit down and draws far too much probability. Subtracting c·h̄/‖h̄‖²
-from every new row lowers its logit by c at the mean state h̄ and by c·(h·h̄)/‖h̄‖² at a state h; c is chosen so
-that the probability of all new tokens, averaged over the states, is the share of new tokens in the text.
+A row that is a sum of other rows knows nothing of its token's frequency. Subtracting c·h̄/‖h̄‖² from every row of a
+group lowers its logit by c at the mean state h̄ and by c·s, s = h·h̄/‖h̄‖², at a state h. c minimises the cross-entropy
+of "is the next token one of the group?" over some text, a convex problem in one number: at the minimum the group's
+probability, averaged with the weights s, is its share of the text. (Matching the plain average instead need have no
+solution: at the few states with s < 0 a shift raises the group.)
+
+Tokens that stand in different places each get a c of their own: pieces of text, white space, and what scripts of two,
+three and four bytes are made of. And a shift that one language asks for may not be paid by another: it goes only as
+far as no single text loses more than a hair.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +22,14 @@ if TYPE_CHECKING:
 
 # Logits held at once, in bytes of fp32.
 LOGIT_BYTES = 256 * 1024**2
-# Beyond these shifts, in nats, the mass is 0 or 1 for every purpose.
-LOWEST_SHIFT, HIGHEST_SHIFT = -8.0, 40.0
+# No group needs a larger shift, in nats: e^20 is half a billion.
+LARGEST_SHIFT = 20.0
+# Standard deviation, in nats, of a normal prior on c: it decides where the text says nothing of a group.
+PRIOR_DEVIATION = 3.0
+# What a group's shift may cost one of the texts, in nats a token: an unnoticeable loss, so that noise doesn't veto.
+HARM = 0.005
+# Times that every group is solved again with the others as they are.
+ROUNDS = 6
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Shift:
-    """`c` in nats at the mean state; the mean probability of new tokens before and after; their share of the text."""
+    """`c` in nats at the mean state; the mean probability of a group before and after; its share of the text."""
 
     c: float
     mass_before: float
@@ -54,45 +65,117 @@ def head_of(config: Mapping[str, Any]) -> Head:
     return Head(scale, float(cap) if cap else None)
 
 
-def log_masses(
-    states: Tensor, rows: Tensor, bias: Tensor | None, ids: Tensor, others: Tensor, head: Head
-) -> tuple[Tensor, Tensor]:
-    """Return Float32[n], twice: logsumexp of the logits of `ids` and of `others` at Float32[n d] states."""
+def log_mass(states: Tensor, rows: Tensor, bias: Tensor | None, ids: Tensor, head: Head) -> Tensor:
+    """Return Float32[n]: logsumexp of the logits of `ids` at Float32[n d] states, a block of rows at a time."""
     import torch
 
-    def one(chosen: Tensor) -> Tensor:
-        table = rows[chosen].float()
-        offset = None if bias is None else bias[chosen].float()
-        step = max(1, LOGIT_BYTES // (4 * max(len(chosen), 1)))
-        out: list[Tensor] = []
-        for part in states.split(step):
-            raw = part @ table.T
-            out.append(head(raw if offset is None else raw + offset).logsumexp(1))
-        return torch.cat(out)
-
-    return one(ids), one(others)
+    total = torch.full((len(states),), float("-inf"))
+    for part in ids.split(max(1, LOGIT_BYTES // (4 * max(len(states), 1)))):
+        raw = states @ rows[part].float().T  # (n part)
+        if bias is not None:
+            raw = raw + bias[part].float()
+        total = torch.logaddexp(total, head(raw).logsumexp(1))
+    return total
 
 
-def find_shift(states: Tensor, log_new: Tensor, log_rest: Tensor, share: float) -> Shift:
-    """Return the shift whose mean mass on new tokens is `share`, by bisection over nats.
+def find_shift(states: Tensor, log_group: Tensor, log_rest: Tensor, hits: Tensor) -> float:
+    """Return the c, in nats, of the least cross-entropy of group against rest; by bisection of its slope.
 
-    `states` Float32[n d], `log_new` and `log_rest` Float32[n] from `log_masses`. The mass falls as c grows, since
-    the states point along their mean; where a share is out of reach the nearest end is taken.
+    `states` Float32[n d]; `log_group`, `log_rest` Float[n] from `log_mass`; `hits` Bool[n] where the next token is
+    of the group.
     """
     import torch
 
     along = _along_mean(states)
-    start = (log_new - log_rest).double()
+    start = (log_group - log_rest).double()
+    truth = hits.double()
 
-    def mass(c: float) -> float:
-        return float(torch.sigmoid(start - c * along).mean())
+    def slope(c: float) -> float:
+        return float((along * (truth - torch.sigmoid(start - c * along))).sum()) + c / PRIOR_DEVIATION**2
 
-    low, high = LOWEST_SHIFT, HIGHEST_SHIFT
-    while high - low > 1e-4:
+    low, high = -LARGEST_SHIFT, LARGEST_SHIFT
+    while high - low > 1e-5:
         middle = (low + high) / 2
-        low, high = (middle, high) if mass(middle) > share else (low, middle)
-    c = (low + high) / 2
-    return Shift(c, mass(0.0), mass(c), share)
+        low, high = (low, middle) if slope(middle) > 0 else (middle, high)
+    return (low + high) / 2
+
+
+def find_shifts(
+    states: Tensor, log_groups: Tensor, log_rest: Tensor, hits: Tensor, texts: Tensor
+) -> list[Shift]:
+    """Return one shift a group, each solved while the others are shifted too.
+
+    `log_groups` Float[g n] and `log_rest` Float[n] from `log_mass`, `hits` Bool[g n], `texts` Int[n] the text each
+    state is from. One group after the other, in rounds: a group hardly depends on the others.
+    """
+    import torch
+
+    along = _along_mean(states)
+    raw = log_groups.double()
+    shifts = [0.0] * len(raw)
+
+    def against_rest(group: int) -> Tensor:
+        moved = [raw[g] - shifts[g] * along for g in range(len(raw)) if g != group]
+        return raw[group] - torch.stack([log_rest.double(), *moved]).logsumexp(0)
+
+    def mass(group: int) -> float:
+        return float(torch.sigmoid(against_rest(group) - shifts[group] * along).mean())
+
+    before = [mass(g) for g in range(len(raw))]
+    for _ in range(ROUNDS):
+        for group in range(len(raw)):
+            odds = against_rest(group)
+            best = find_shift(states, odds, torch.zeros_like(odds), hits[group])
+            shifts[group] = harmless(best, odds, along, hits[group], texts)
+    shares = hits.double().mean(1).tolist()
+    return [Shift(shifts[g], before[g], mass(g), shares[g]) for g in range(len(raw))]
+
+
+def harmless(c: float, odds: Tensor, along: Tensor, hits: Tensor, texts: Tensor) -> float:
+    """Return the part of a shift that costs no text more than HARM nats a token, found by bisection.
+
+    `odds` Float[n] log-odds of the group without it; each text's cross-entropy is convex in the shift.
+    """
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+
+    one_hot = torch.nn.functional.one_hot(texts).double()  # (n texts)
+    counts = one_hot.sum(0).clamp_min(1)
+
+    def cost(part: float) -> Tensor:
+        return cross_entropy(odds - part * c * along, hits.double(), reduction="none") @ one_hot / counts
+
+    most = cost(0.0) + HARM
+    low, high = 0.0, 1.0
+    if bool((cost(high) <= most).all()):
+        return c
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        low, high = (middle, high) if bool((cost(middle) <= most).all()) else (low, middle)
+    return low * c
+
+
+def token_groups(tokens: Sequence[bytes], ids: Sequence[int]) -> dict[str, list[int]]:
+    """Sort new ids by their bytes: "space", "ascii", or by the first byte beyond ASCII.
+
+    That byte begins a character of "2_bytes" (Latin letters with accents, Greek, Cyrillic), "3_bytes" (most of Asia)
+    or "4_bytes" (emoji), or it is the "tail" of one.
+    """
+    out: dict[str, list[int]] = {}
+    for token, token_id in zip(tokens, ids, strict=True):
+        out.setdefault(_group(token), []).append(int(token_id))
+    return dict(sorted(out.items()))
+
+
+def _group(token: bytes) -> str:
+    if not token.strip():
+        return "space"
+    beyond = next((byte for byte in token if byte >= 0x80), None)
+    if beyond is None:
+        return "ascii"
+    if beyond < 0xC0:
+        return "tail"
+    return "2_bytes" if beyond < 0xE0 else "3_bytes" if beyond < 0xF0 else "4_bytes"
 
 
 def shift_rows(rows: Tensor, ids: Tensor, states: Tensor, c: float, head: Head) -> None:
@@ -102,9 +185,9 @@ def shift_rows(rows: Tensor, ids: Tensor, states: Tensor, c: float, head: Head) 
     rows[ids] = (rows[ids].float() - step).to(rows.dtype)
 
 
-def worth_shifting(states: Tensor, share: float) -> bool:
-    """Tell whether there is anything to calibrate with: states, new tokens in the text, and a mean direction."""
-    return len(states) > 0 and 0.0 < share < 1.0 and math.isfinite(share) and float(states.mean(0).norm()) > 0
+def worth_shifting(states: Tensor) -> bool:
+    """Tell whether there is anything to calibrate with: states, and a direction that is their mean."""
+    return len(states) > 0 and float(states.mean(0).norm()) > 0
 
 
 def _along_mean(states: Tensor) -> Tensor:

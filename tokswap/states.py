@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class States:
-    """`hidden` Float32[n d] final states; `targets` Int[n] the new token that begins where each state predicts."""
+    """`hidden` Float32[n d] final states; `targets` Int[n] the new token that begins where each state predicts.
+
+    `texts` Int[n]: which of the texts a state is from.
+    """
 
     hidden: Tensor
     targets: Tensor
+    texts: Tensor
 
 
 def collect_states(
@@ -45,10 +49,11 @@ def collect_states(
     from tokswap.evaluation.language_model import final_states
 
     encode_base, encode_new = _encoder(*base), _encoder(*new)
-    documents = [document for text in texts for document in text.documents]
+    documents = [(number, document) for number, text in enumerate(texts) for document in text.documents]
     hidden: list[Tensor] = []
     targets: list[Tensor] = []
-    for done, document in enumerate(documents):
+    origins: list[Tensor] = []
+    for done, (number, document) in enumerate(documents):
         ids, spans = encode_base(document)
         new_ids, new_spans = encode_new(document)
         begins = dict(zip(new_spans.starts.tolist(), new_ids.tolist(), strict=True))
@@ -67,9 +72,10 @@ def collect_states(
             out = final_states(lm, torch.tensor([read]))[0].float().cpu()
             hidden.append(out[[at for at, _ in wanted]])
             targets.append(torch.tensor([target for _, target in wanted], dtype=torch.long))
+            origins.append(torch.full((len(wanted),), number))
         if on_progress is not None:
             on_progress(done + 1, len(documents))
-    return States(torch.cat(hidden), torch.cat(targets))
+    return States(torch.cat(hidden), torch.cat(targets), torch.cat(origins))
 
 
 def _encoder(tokenizer: Mapping[str, Any], vocab: Vocab) -> Callable[[str], tuple[NDArray[np.int64], Any]]:

@@ -1,0 +1,120 @@
+"""Calibration of the new rows of a plan: one pass of the base over a little text, then linear algebra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tokswap.calibrate import Shift, find_shifts, head_of, log_mass, shift_rows, token_groups, worth_shifting
+from tokswap.device import choose_device, free_memory
+from tokswap.errors import TokswapError
+from tokswap.initialise import Embeddings, silence
+from tokswap.plan import Plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tokswap.evaluation.texts import Text
+    from tokswap.states import States
+
+# The base runs once, in bf16 or fp32: calibration is left out where the model would not fit twice over.
+MEMORY_FACTOR = 2.0
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The rows after calibration, the shift of each group of new tokens, and why (or why not)."""
+
+    rows: Embeddings
+    reason: str
+    shifts: Mapping[str, Shift] = field(default_factory=dict[str, Shift])
+
+
+def calibrate(
+    plan: Plan,
+    rows: Embeddings,
+    texts: Mapping[str, Text],
+    tokenizer: Mapping[str, Any],
+    *,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> Calibrated:
+    """Shift new output rows, in place, so that each group gets the probability that it deserves in `texts`.
+
+    `tokenizer` is the new tokenizer.json. Raises TokswapError where calibration was asked for and can't be done.
+    """
+    reason = why_not(plan)
+    if reason:
+        return Calibrated(rows, reason)
+    states = _states(plan, texts, tokenizer, on_progress)
+    if not worth_shifting(states.hidden):
+        return Calibrated(rows, "the calibration text is too short")
+    shifts = _shift_groups(plan, rows, states)
+    silence(plan.alignment, rows.output_rows)
+    why = (
+        "asked for"
+        if plan.recipe.calibrate == "shift"
+        else "rows that are sums know nothing of their frequency"
+    )
+    return Calibrated(rows, why, shifts)
+
+
+def why_not(plan: Plan) -> str:
+    """Say why there is nothing to calibrate or no way to, "" when there is; raises where it was asked for."""
+    if plan.recipe.calibrate == "none":
+        return "not asked for"
+    if not len(plan.alignment.new_ids):
+        return "there are no new tokens"
+    size = sum(info.nbytes for info in plan.base.tensors.values())
+    room = free_memory(choose_device(plan.recipe.device))
+    if size * MEMORY_FACTOR <= room:
+        return ""
+    reason = f"the base ({size / 1e9:.1f} GB) is too large to run in {room / 1e9:.1f} GB of free memory"
+    if plan.recipe.calibrate == "shift":
+        raise TokswapError(reason, "choose --calibrate none, or a machine with more memory")
+    return reason
+
+
+def _states(
+    plan: Plan,
+    texts: Mapping[str, Text],
+    tokenizer: Mapping[str, Any],
+    on_progress: Callable[[str, int, int], None] | None,
+) -> States:
+    from tokswap.evaluation.language_model import load_language_model
+    from tokswap.states import collect_states
+
+    if on_progress is not None:
+        on_progress("load the base to calibrate", 0, 1)
+    lm = load_language_model(plan.base.folder, known_ids=plan.base_vocab.ids, device=plan.recipe.device)
+    return collect_states(
+        lm,
+        (plan.base.tokenizer, plan.base_vocab),
+        (tokenizer, plan.new_vocab),
+        plan.base_vocab.start_id,
+        texts.values(),
+        on_progress=None if on_progress is None else partial(on_progress, "calibrate"),
+    )
+
+
+def _shift_groups(plan: Plan, rows: Embeddings, states: States) -> dict[str, Shift]:
+    import torch
+
+    new_ids = plan.alignment.new_ids
+    groups = token_groups([plan.new_vocab.bytes_of(int(i)) for i in new_ids], new_ids.tolist())
+    head = head_of(plan.base.config)
+    known = torch.from_numpy(plan.new_vocab.ids[plan.new_vocab.ids < plan.alignment.rows])
+    others = known[~torch.isin(known, torch.from_numpy(new_ids))]
+
+    def mass(ids: Tensor) -> Tensor:
+        return log_mass(states.hidden, rows.output_rows, rows.bias, ids, head)
+
+    ids = {name: torch.tensor(members) for name, members in groups.items()}
+    hits = torch.stack([torch.isin(states.targets, members) for members in ids.values()])
+    found = find_shifts(
+        states.hidden, torch.stack([mass(i) for i in ids.values()]), mass(others), hits, states.texts
+    )
+    for members, shift in zip(ids.values(), found, strict=True):
+        shift_rows(rows.output_rows, members, states.hidden, shift.c, head)
+    return dict(zip(ids, found, strict=True))
