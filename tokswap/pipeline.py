@@ -15,7 +15,7 @@ from tokswap import __version__, graft
 from tokswap.calibration import Calibrated, calibrate
 from tokswap.card import model_card
 from tokswap.checkpoint import Checkpoint, open_checkpoint, read_embeddings
-from tokswap.commit import write
+from tokswap.commit import check_output, write
 from tokswap.device import choose_device
 from tokswap.errors import TokswapError
 from tokswap.evaluation.evaluate import evaluate
@@ -33,6 +33,7 @@ from tokswap.plan import (
     plan_report,
 )
 from tokswap.recipe import Recipe
+from tokswap.reload import check_ids, settled_tokenizer_config
 from tokswap.report import Figure, Report
 from tokswap.sources import open_source
 
@@ -81,11 +82,7 @@ def _out_folder(recipe: Recipe, base: Checkpoint, *, overwrite: bool) -> Path:
     if not recipe.out:
         raise TokswapError("no output folder was given", "name one with --out, or look first with --dry-run")
     out = Path(recipe.out).expanduser()
-    inside = base.folder.resolve()
-    if out.resolve() == inside or inside in out.resolve().parents:
-        raise TokswapError(f"{out} is the base's own folder or lies inside it", "give another --out")
-    if out.exists() and not overwrite:
-        raise TokswapError(f"{out} exists already", "give another --out, or --overwrite to replace it")
+    check_output(base, out, overwrite=overwrite)
     return out
 
 
@@ -160,6 +157,7 @@ def _write(
         recipe_id=plan.recipe.identity(_inputs(plan)),
         manifest=manifest,
         overwrite=overwrite,
+        check=lambda staged: check_ids(open_checkpoint(staged).tokenizer, plan.alignment.rows),
         on_progress=None if on_progress is None else partial(on_progress, "write"),
     )
 
@@ -213,10 +211,10 @@ def _files(plan: Plan) -> tuple[dict[str, bytes], list[str]]:
         "generation_config.json": graft.as_json(generation),
         "tokenizer.json": graft.as_json(_new_tokenizer(plan)),
         "tokenizer_config.json": graft.as_json(tokenizer_config),
-        "README.md": model_card(plan).encode(),
-        "recipe.yaml": _recipe_yaml(plan),
     }
-    return files, [*lost, *stale]
+    files["tokenizer_config.json"], doubts = settled_tokenizer_config(files)
+    files |= {"README.md": model_card(plan).encode(), "recipe.yaml": _recipe_yaml(plan)}
+    return files, [*lost, *stale, *doubts]
 
 
 def _recipe_yaml(plan: Plan) -> bytes:
