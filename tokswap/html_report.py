@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from tokswap import __version__
-from tokswap.display import Table, amount, escape, one_line, tables_of
+from tokswap.display import Table, amount, one_line, tables_of
 from tokswap.display.evaluation import has_base, scored
+from tokswap.display.text import label, short_name
 from tokswap.errors import TokswapError
 from tokswap.report import Report
 
@@ -84,18 +85,14 @@ def render_html(report: Report) -> str:
 def _title(report: Report) -> str:
     facts = report.facts
     titles = {
-        "plan": lambda: f"Plan: {_short(facts['base'])} onto the tokenizer of {_short(facts['donor'])}",
-        "transplant": lambda: f"{_short(facts['base'])} on the tokenizer of {_short(facts['donor'])}",
-        "evaluation": lambda: f"Bits per byte of {_short(facts['model'])}",
-        "comparison": lambda: f"Tokenizers: {_short(facts['a'])} and {_short(facts['b'])}",
+        "plan": lambda: (
+            f"Plan: {short_name(facts['base'])} onto the tokenizer of {short_name(facts['donor'])}"
+        ),
+        "transplant": lambda: f"{short_name(facts['base'])} on the tokenizer of {short_name(facts['donor'])}",
+        "evaluation": lambda: f"Bits per byte of {short_name(facts['model'])}",
+        "comparison": lambda: f"Tokenizers: {short_name(facts['a'])} and {short_name(facts['b'])}",
     }
-    return titles.get(report.kind, lambda: report.kind)()
-
-
-def _short(source: Any) -> str:
-    """Return the short name of a source: no folders, no provenance in brackets."""
-    name = str(source).split(" (")[0].rstrip("/")
-    return escape(name.rsplit("/", 1)[-1] or name)
+    return titles.get(report.kind, lambda: label(report.kind))()
 
 
 def _headline(report: Report) -> list[tuple[str, str]]:
@@ -111,10 +108,9 @@ def _headline(report: Report) -> list[tuple[str, str]]:
             (amount(figures["new_parameters"]), "parameters"),
         ]
     if report.kind == "comparison":
-        return [
-            (amount(figures[name]), name.replace("_", " "))
-            for name in ("shared_by_bytes", "only_in_a", "only_in_b")
-        ]
+        names = [f"only in {short_name(report.facts[side])}" for side in "ab"]
+        pairs = zip(("shared_by_bytes", "only_in_a", "only_in_b"), ("shared tokens", *names), strict=True)
+        return [(amount(figures[figure]), words) for figure, words in pairs]
     return []
 
 
@@ -144,7 +140,7 @@ def _plots(report: Report) -> list[dict[str, str]]:
         return [{"svg": bits_plot(list(scored(evaluation))), "caption": caption}]
     if report.kind == "comparison":
         texts = report.sections["texts"].sections
-        names = (_short(report.facts["a"]), _short(report.facts["b"]))
+        names = (short_name(report.facts["a"]), short_name(report.facts["b"]))
         caption = "Bytes per token: more are better."
         return [{"svg": compression_plot(texts, names), "caption": caption}] if texts else []
     return []

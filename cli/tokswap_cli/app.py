@@ -83,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(
             "there is not enough memory for this", "close other programs, or take a machine with more"
         )
-    except Exception as error:
+    except SystemExit:
+        raise
+    except BaseException as error:  # a panic of a Rust library is no Exception
         what = f"{type(error).__name__}: {error}".rstrip(": ")
         return _fail(f"internal: {what}", "run it again with --debug and report what it prints")
     if code == INTERRUPTED:

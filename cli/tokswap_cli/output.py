@@ -58,8 +58,10 @@ def show(report: Report, tables: Sequence[Table] | None = None) -> None:
         text(safe_json(report.to_json()))
         return
     console = console_for(sys.stdout)
-    for i, table in enumerate(tables_of(report) if tables is None else tables):
-        _to_stdout(lambda table=table, i=i: console.print("\n" * bool(i), _drawn(table), sep="", end=""))
+    with console.capture() as drawn:  # printed below: rich ends the program by itself on a broken pipe
+        for i, table in enumerate(tables_of(report) if tables is None else tables):
+            console.print("\n" * bool(i), _drawn(table), sep="", end="")
+    text(drawn.get())
 
 
 def text(content: str) -> None:

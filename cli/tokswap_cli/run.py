@@ -59,6 +59,7 @@ def _say_what_next(report: Report, *, dry_run: bool) -> None:
 
     out = str(report.facts.get("out") or "")
     if dry_run:
+        _warn_of_disk(report)
         output.hint("nothing was written; without --dry-run, and with --out, this is carried out")
         return
     output.message(f"written and verified: {out}")
@@ -67,3 +68,11 @@ def _say_what_next(report: Report, *, dry_run: bool) -> None:
         output.hint(f"measure it with: tokswap evaluate {shlex.quote(out)} --against {shlex.quote(base)}")
     else:
         output.hint(f"look at its tokenizer with: tokswap inspect {shlex.quote(out)} --tokens 'some text'")
+
+
+def _warn_of_disk(plan: Report) -> None:
+    needed, free = plan.figures["bytes_to_write"], plan.figures["free_disk"]
+    if needed.value > free.value:
+        from tokswap.display import amount
+
+        output.warn([f"{amount(needed)} are to be written, and {amount(free)} are free on that disk"])

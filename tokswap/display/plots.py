@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tokswap.display.text import amount, escape
 from tokswap.report import Figure, Report
 
-WIDTH_INCHES = 5.0  # about the width of a phone at the font size below; a desktop page limits its growth
+WIDTH_INCHES = 4.2  # a little less than a phone at the font size below; a desktop page limits its growth
 INCHES_A_TEXT = 0.46
 MARGIN_INCHES = 0.75
 BAR = 0.36  # of the distance between two texts
@@ -65,7 +67,7 @@ def _bars(texts: Sequence[str], arms: Sequence[tuple[str, str, list[Figure | Non
         axes = drawing.add_subplot()
         for i, (name, colour, figures) in enumerate(arms):
             _draw_arm(axes, name, colour, figures, offset=(i - (len(arms) - 1) / 2) * BAR)
-        axes.set_yticks(range(len(texts)), list(texts))
+        axes.set_yticks(range(len(texts)), [escape(text) for text in texts])
         axes.invert_yaxis()
         axes.set_xlabel(axis)
         axes.spines[["top", "right", "left"]].set_visible(False)
@@ -73,7 +75,9 @@ def _bars(texts: Sequence[str], arms: Sequence[tuple[str, str, list[Figure | Non
         axes.margins(x=0.12)
         drawing.legend(loc="outside upper left", ncols=2, frameon=False)
         buffer = io.StringIO()
-        drawing.savefig(buffer, format="svg", transparent=True, metadata=NO_METADATA)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a glyph that matplotlib's font lacks: the page's fonts draw it
+            drawing.savefig(buffer, format="svg", transparent=True, metadata=NO_METADATA)
     return _inline(buffer.getvalue(), axis)
 
 
@@ -88,7 +92,7 @@ def _draw_arm(axes: Any, name: str, colour: str, figures: Sequence[Figure | None
             axes.hlines(place, figure.low, figure.high, color=INK, linewidth=1)
             end = max(end, figure.high)
         axes.annotate(
-            f"{figure.value:.2f}", (end, place), (4, 0), textcoords="offset points", va="center", fontsize=8
+            amount(figure), (end, place), (4, 0), textcoords="offset points", va="center", fontsize=8
         )
 
 

@@ -42,7 +42,7 @@ def generic_tables(report: Report) -> list[Table]:
     """Return facts and figures as they are, then those of the sections."""
     rows = [(label(name), words(value)) for name, value in report.facts.items()]
     rows += [(label(name), with_interval(figure)) for name, figure in report.figures.items()]
-    out = [pairs(report.kind, rows)] if rows else []
+    out = [pairs(label(report.kind), rows)] if rows else []
     for section in report.sections.values():
         out += tables_of(section)
     return out

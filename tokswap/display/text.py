@@ -89,9 +89,15 @@ def words(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else escape(str(value))
 
 
+def short_name(source: object) -> str:
+    """Return the short name of a source: no folders, no provenance in brackets."""
+    name = str(source).split(" (")[0].rstrip("/")
+    return escape(name.rsplit("/", 1)[-1] or name)
+
+
 def label(name: str) -> str:
     """Return the name of a figure or fact as words."""
-    return name.replace("_", " ")
+    return escape(name).replace("_", " ")
 
 
 def _number(value: float | int, unit: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tokswap.display.tables import Table, pairs
-from tokswap.display.text import amount, escape, words
+from tokswap.display.text import amount, escape, label, safe, words
 from tokswap.report import Figure, Report
 
 
@@ -23,16 +23,13 @@ def inspection_tables(report: Report) -> list[Table]:
 def comparison_tables(report: Report) -> list[Table]:
     """Return shared tokens, traits of each side, compression by text, and special roles."""
     facts = report.facts
-    shared = [(_phrase(name), _noted(figure)) for name, figure in report.figures.items()]
-    shared += [
-        (f"only in {side}, as", ", ".join(f"“{t}”" for t in facts[f"only_in_{side}"]) or "–") for side in "ab"
-    ]
+    shared = [(label(name), _noted(figure)) for name, figure in report.figures.items()]
+    shared += [(f"only in {side}, as", _listed(facts[f"only_in_{side}"])) for side in "ab"]
     roles = tuple(
-        (role.replace("_", " "), *(_maybe(text) for text in texts))
-        for role, texts in facts["special_roles"].items()
+        (label(role), *(_maybe(text) for text in texts)) for role, texts in facts["special_roles"].items()
     )
     return [
-        pairs(f"a = {escape(facts['a'])}, b = {escape(facts['b'])}", shared),
+        pairs("Tokens", [("a", escape(facts["a"])), ("b", escape(facts["b"])), *shared]),
         _traits(report),
         _texts(report),
         Table("Special tokens", ("role", "a", "b"), roles),
@@ -56,7 +53,7 @@ def _source(report: Report) -> Table:
 
 
 def _vocabulary(report: Report) -> Table:
-    return pairs("Vocabulary", [(_phrase(name), _noted(figure)) for name, figure in report.figures.items()])
+    return pairs("Vocabulary", [(label(name), _noted(figure)) for name, figure in report.figures.items()])
 
 
 def _special_tokens(report: Report) -> Table:
@@ -87,7 +84,7 @@ def _shape(shape: list[int]) -> str:
 
 
 def _cut(report: Report) -> Table:
-    rows = tuple((str(p["id"]), f"“{p['piece']}”", str(p["bytes"])) for p in report.facts["pieces"])
+    rows = tuple((str(p["id"]), _quoted(p["piece"]), str(p["bytes"])) for p in report.facts["pieces"])
     figures = report.figures
     note = f"{amount(figures['tokens'])} tokens, {amount(figures['bytes'])}"
     return Table("How the text is cut", ("id", "piece", "bytes"), rows, "rlr", note=note)
@@ -95,17 +92,20 @@ def _cut(report: Report) -> Table:
 
 def _traits(report: Report) -> Table:
     a, b = report.sections["a"], report.sections["b"]
-    rows = [(_phrase(name), _noted(a.figures[name]), _noted(b.figures[name])) for name in a.figures]
+    rows = [(label(name), _noted(a.figures[name]), _noted(b.figures[name])) for name in a.figures]
     rows += [
-        (_phrase(name), _listed(a.facts[name]), _listed(b.facts[name]))
-        for name in a.facts
-        if name != "source"
+        (label(name), _listed(a.facts[name]), _listed(b.facts[name])) for name in a.facts if name != "source"
     ]
     return Table("Each tokenizer", ("", "a", "b"), tuple(rows))
 
 
 def _listed(value: Any) -> str:
-    return ", ".join(f"“{text}”" for text in value) or "–" if isinstance(value, list) else words(value)
+    return ", ".join(map(_quoted, value)) or "–" if isinstance(value, list) else words(value)
+
+
+def _quoted(token: str) -> str:
+    """Quote a token that the report holds escaped, so that its spaces show."""
+    return f"“{safe(token)}”"
 
 
 def _texts(report: Report) -> Table:
@@ -121,12 +121,8 @@ def _texts(report: Report) -> Table:
         )
         for name, f in ((name, text.figures) for name, text in report.sections["texts"].sections.items())
     )
-    columns = ("text", "bytes per token: a", "b", "tokens per word: a", "b", "tokens b / a")
+    columns = ("text", "bytes/token a", "bytes/token b", "tokens/word a", "tokens/word b", "tokens b/a")
     return Table("Compression", columns, rows, "lrrrrr")
-
-
-def _phrase(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def _maybe(text: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tokswap.display.tables import Table, pairs, tables_of
-from tokswap.display.text import amount, duration, escape, words
+from tokswap.display.text import amount, duration, escape, short_name, words
 from tokswap.report import Figure, Report
 
 ORIGINS = (
@@ -36,7 +36,7 @@ def plan_line(report: Report) -> str:
     figures, facts = report.figures, report.facts
     copied = sum(int(figures[name].value) for name, _ in ORIGINS[:3])
     return (
-        f"{facts['base']} onto the tokenizer of {facts['donor']}: {copied:,} rows copied, "
+        f"{short_name(facts['base'])} onto the tokenizer of {short_name(facts['donor'])}: {copied:,} rows copied, "
         f"{amount(figures['new'])} made by {facts['method']}, {amount(figures['bytes_to_write'])} to write, "
         f"about {duration(float(figures['estimated_time'].value))} on {facts['device']}"
     )

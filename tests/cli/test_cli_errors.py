@@ -1,0 +1,172 @@
+"""Bad input: `error:` and `hint:` on stderr, nothing on stdout, exit 2, no traceback, nothing written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def check(ran: Any, code: int = 2) -> tuple[str, str]:
+    """Return what and hint of a failed command whose output is as it should be."""
+    assert ran.code == code
+    assert ran.out == ""
+    lines = ran.err.splitlines()
+    assert len(lines) == 2, ran.err
+    assert lines[0].startswith("error: ") and lines[1].startswith("hint: ")
+    assert "Traceback" not in ran.err and "\x1b" not in ran.err
+    return lines[0], lines[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "what", "hint"),
+    [
+        ("frobnicate", "no such command", "--help"),
+        ("transplan --dry-run", "no such command", "--help"),
+        ("transplant --bas x", "no such option: --bas", "--base"),
+        ("transplant --seed many", "--seed", "transplant --help"),
+        ("transplant --base", "--base", "--help"),
+        ("transplant", "no base was given", "--base"),
+        ("transplant --base smollm2", "no donor was given", "--donor"),
+        ("transplant --base a --donor b", "no output folder", "--out"),
+        ("transplant --base smolm2 --donor gemma3 --dry-run", "smolm2", "did you mean smollm2"),
+        ("transplant --base ./nowhere --donor b --dry-run", "no such file or folder", "path"),
+        ("transplant --base a --donor b --out c --method ompp", "no method 'ompp'", "omp"),
+        ("transplant --base a --donor b --out c --method os.system", "no method", "methods are"),
+        ("transplant --base a --donor b --out c --method omp --set k=many", "k:", "k=64"),
+        ("transplant --base a --donor b --out c --method omp --set q=1", "there is no 'q'", "k=64"),
+        ("transplant --base a --donor b --out c --set k=8", "parameters belong to one method", "--method"),
+        ("transplant --base a --donor b --out c --method omp --set k", "--set 'k'", "--set k=8"),
+        ("transplant --base a --donor b --out c --method omp --set =8", "--set '=8'", "--set k=8"),
+        ("transplant --base a --donor b --out c --map x", "--map 'x'", "--map"),
+        ("transplant --base a --donor b --out c --calibrate perhaps", "calibrate", "fields"),
+        ("transplant --base a --donor b --out c --pad-vocab-to 0", "pad_vocab_to", "fields"),
+        ("transplant -c gemma3-smolm2 --dry-run", "no recipe", "gemma3-smollm2"),
+        ("transplant -c nowhere/recipe.yaml", "no recipe", "those that ship"),
+        ("transplant --base a --donor b --out c --report nowhere/r.html", "folder", "--report"),
+        ("transplant --base a --donor b --out c --report .", "is a folder", "report.html"),
+        ("evaluate", "missing argument", "evaluate --help"),
+        ("evaluate nowhere", "nowhere", "tokswap models"),
+        ("evaluate ./nowhere", "no such file", "path"),
+        ("evaluate smollm2 --fail-if bpb<1", "no comparison", "bpb>1.10x"),
+        ("evaluate smollm2 --fail-if ppl>1", "ppl", "bpb>1.10x"),
+        ("evaluate smollm2 --text nowhere.txt", "nowhere.txt", "plain text"),
+        ("evaluate smollm2 --report nowhere/r.html", "folder", "--report"),
+        ("inspect nowhere", "nowhere", "tokswap models"),
+        ("compare smollm2", "missing argument", "compare --help"),
+        ("compare ./a ./b", "no such file or folder", "path"),
+        ("models fetch smolm2", "smolm2", "smollm2"),
+        ("models fetch", "missing argument", "--help"),
+        ("methods onp", "no method 'onp'", "omp"),
+        ("recipes show zz", "no recipe 'zz'", "gemma3-smollm2"),
+        ("recipes validate zz.yaml", "no recipe", "those that ship"),
+        ("recipes frob", "no such command", "--help"),
+    ],
+)
+def test_bad_input(cli: Any, line: str, what: str, hint: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    error, advice = check(cli(*line.split()))
+    assert what.lower() in error.lower()
+    assert hint.lower() in advice.lower()
+    assert not [path for path in tmp_path.iterdir() if path.name != "cache"]
+
+
+def test_a_recipe_is_told_all_its_errors_at_once(cli: Any, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("base: a\ndonnor: b\nmetod: omp\nseed: -1\n")
+    for command in (("recipes", "validate", path), ("recipes", "run", path)):
+        ran = cli(*command)
+        if command[1] == "validate":
+            error, _ = check(ran)
+            assert all(
+                name in error for name in ("'donnor' (did you mean 'donor'?)", "metod", "seed", "donor:")
+            )
+        else:
+            assert "no donor was given" in check(ran)[0]
+
+
+@pytest.mark.parametrize("text", ["a: &x [1]\nb: *x\n", "- 1\n", "", "a: [1", "\x00", "base: {a: 1}\n"])
+def test_no_recipe_at_all(cli: Any, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    check(cli("recipes", "validate", path))
+
+
+def test_output_inside_the_base(cli: Any, base: Path, donor: Path) -> None:
+    before = sorted(base.iterdir())
+    for out in (base, base / "new"):
+        ran = cli("transplant", "--base", base, "--donor", donor, "--out", out, "--overwrite", "-q")
+        assert "base" in check(ran)[0]
+    assert sorted(base.iterdir()) == before
+
+
+def test_output_that_exists(cli: Any, base: Path, donor: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    ran = cli("transplant", "--base", base, "--donor", donor, "--out", tmp_path / "out", "-q")
+    assert "--overwrite" in check(ran)[1]
+
+
+def test_broken_tokenizer(cli: Any, base: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps({"model": {"type": "\x1b[31mX", "vocab": {}}}))
+    for line in (
+        ("inspect", path),
+        ("compare", path, base),
+        ("transplant", "--base", base, "--donor", path, "--dry-run"),
+    ):
+        check(cli(*line, "-q"))
+
+
+def test_a_map_of_unknown_tokens(cli: Any, base: Path, donor: Path) -> None:
+    line = ("transplant", "--base", base, "--donor", donor, "--dry-run", "--map", "\x1b[31m=<s>")
+    assert "\\x1b" in check(cli(*line))[0]
+
+
+def broken(*_: object, **__: object) -> None:
+    raise RuntimeError("boom \x1b[31m\nsecond line")
+
+
+def test_internal_errors_are_two_lines_too(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokswap.sources.list_models", broken)
+    error, hint = check(cli("models"))
+    assert error == r"error: internal: RuntimeError: boom \x1b[31m second line"
+    assert "--debug" in hint
+
+
+@pytest.mark.parametrize("line", ["--debug models", "models --debug"])
+def test_debug_shows_the_traceback(cli: Any, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    monkeypatch.setattr("tokswap.sources.list_models", broken)
+    ran = cli(*line.split())
+    assert ran.code == 2 and "Traceback" in ran.err and "hint: " in ran.err
+
+
+def test_debug_shows_where_bad_input_was_refused(cli: Any) -> None:
+    assert "Traceback" in cli("--debug", "methods", "onp").err
+
+
+class Panic(BaseException):
+    """What pyo3 raises when a Rust library panics is no Exception."""
+
+
+@pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt, 130), (Panic, 2), (MemoryError, 2)])
+def test_what_is_no_exception(cli: Any, monkeypatch: pytest.MonkeyPatch, raised: Any, code: int) -> None:
+    def stop() -> None:
+        raise raised
+
+    monkeypatch.setattr("tokswap.sources.list_models", stop)
+    ran = cli("models")
+    assert ran.code == code and ran.out == "" and "Traceback" not in ran.err
+    assert len(ran.err.splitlines()) == (1 if code == 130 else 2)
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    command = [sys.executable, "-m", "tokswap_cli", "models", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout and child.stderr
+        child.stdout.close()
+        assert child.stderr.read() == b""
+        assert child.wait() == 141

@@ -1,0 +1,97 @@
+"""Help is complete, its examples can be run as they stand, and it answers at once."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+
+from tokswap import __version__
+from tokswap_cli.app import app
+
+HEAVY = ("torch", "transformers", "tokenizers", "sklearn", "scipy", "numpy", "pydantic", "yaml", "rich.table")
+ALLOWED_SECONDS = 0.5
+
+
+def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield (words, command) of the tree, groups too."""
+
+    def walk(words: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+        yield words, command
+        for name, child in getattr(command, "commands", {}).items():
+            yield from walk((*words, name), child)
+
+    yield from walk((), typer.main.get_command(app))
+
+
+TREE = dict(commands())
+
+
+def test_the_tree_is_what_is_documented() -> None:
+    top = {words[0] for words in TREE if len(words) == 1}
+    assert top == {"transplant", "evaluate", "inspect", "compare", "models", "methods", "recipes"}
+    assert {w[1] for w in TREE if w[:1] == ("recipes",) and len(w) == 2} == {
+        "ls",
+        "show",
+        "cp",
+        "validate",
+        "run",
+    }
+
+
+@pytest.mark.parametrize("words", TREE, ids=" ".join)
+def test_every_option_has_help_and_stands_in_it(words: tuple[str, ...], cli: Any) -> None:
+    ran = cli(*words, "--help")
+    assert ran.code == 0 and not ran.err
+    assert TREE[words].help, "a command says what it does"
+    for parameter in TREE[words].params:
+        assert getattr(parameter, "help", None), f"{words} {parameter.name} has no help"
+        for name in [o for o in parameter.opts if o.startswith("--")]:
+            assert name in ran.out
+    assert "Examples:" in ran.out
+
+
+@pytest.mark.parametrize("words", [w for w in TREE if w], ids=" ".join)
+def test_commands_speak_json_and_can_be_quiet(words: tuple[str, ...]) -> None:
+    command = TREE[words]
+    if getattr(command, "commands", None) and words != ("models",):
+        return  # a group that does nothing by itself
+    names = {name for parameter in command.params for name in parameter.opts}
+    assert {"--json", "--quiet"} <= names
+
+
+@pytest.mark.parametrize("words", TREE, ids=" ".join)
+def test_examples_parse(words: tuple[str, ...]) -> None:
+    lines = [line.strip() for line in (TREE[words].epilog or "").splitlines() if line.startswith("  ")]
+    assert lines
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        assert program == "tokswap"
+        command, at = TREE[()], 0
+        while at < len(arguments) and arguments[at] in getattr(command, "commands", {}):
+            command, at = command.commands[arguments[at]], at + 1
+        command.make_context(line, arguments[at:])
+
+
+def test_version(cli: Any) -> None:
+    assert cli("--version").out == f"tokswap {__version__}\n"
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from tokswap_cli.app import main; code = main(['--help']);"
+        f"print(code, [m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    )
+    seconds: list[float] = []
+    for _ in range(4):
+        start = time.perf_counter()
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        seconds.append(time.perf_counter() - start)
+        assert ran.stderr.strip() == "0 []"
+    assert min(seconds) < ALLOWED_SECONDS
