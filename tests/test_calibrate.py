@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
-from tokswap import calibrate
+from tokswap import calibrate, calibration
 from tokswap.calibrate import (
     HARM,
     PRIOR_DEVIATION,
@@ -21,6 +23,9 @@ from tokswap.calibrate import (
     token_groups,
     worth_shifting,
 )
+from tokswap.initialise import Embeddings
+from tokswap.states import States
+from tokswap.vocab import Kind, make_vocab
 
 WIDTH, ROWS, STATES = 24, 90, 300
 GROUPS = [torch.arange(0, 30), torch.arange(30, 40)]
@@ -181,6 +186,26 @@ def test_under_a_soft_cap_repeated_shifts_settle() -> None:
         for ids, shift in zip(GROUPS, shifts, strict=True):
             shift_rows(rows, ids, states(), shift.c, head)
     assert left[-1] < 0.1 * left[0]
+
+
+@pytest.mark.parametrize("cap", [None, 30.0])
+def test_what_is_reported_is_what_the_rows_do(cap: float | None) -> None:
+    names = [b"w%d" % i if i < 30 else b" " * i for i in range(ROWS)]
+    tokens = {i: (name.decode(), name, Kind.ORDINARY) for i, name in enumerate(names)}
+    plan: Any = SimpleNamespace(
+        alignment=SimpleNamespace(new_ids=np.arange(40), rows=ROWS),
+        new_vocab=make_vocab(tokens, {}, None),
+        base=SimpleNamespace(config={"final_logit_softcapping": cap}),
+    )
+    head, rows = Head(cap=cap), 2 * table()
+    before = probabilities(rows, None, head)
+    data = States(states(), targets(), torch.zeros(STATES, dtype=torch.long))
+    shifts = calibration._shift_groups(plan, Embeddings(rows), data)
+    after = probabilities(rows, None, head)
+    for name, ids in zip(("ascii", "space"), GROUPS, strict=True):
+        assert shifts[name].mass_before == pytest.approx(float(before[:, ids].sum(1).mean()), abs=1e-5)
+        assert shifts[name].mass_after == pytest.approx(float(after[:, ids].sum(1).mean()), abs=1e-3)
+        assert shifts[name].mass_after == pytest.approx(shifts[name].share, abs=5e-3)
 
 
 @pytest.mark.parametrize(

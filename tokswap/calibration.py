@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # The base runs once, in bf16 or fp32: calibration is left out where the model would not fit twice over.
 MEMORY_FACTOR = 2.0
+# A soft cap dampens a shift, by more the larger the logits: it is solved again until nothing is left to shift.
+CAPPED_PASSES = 4
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,17 @@ def _shift_groups(plan: Plan, rows: Embeddings, states: States) -> dict[str, Shi
 
     ids = {name: torch.tensor(members) for name, members in groups.items()}
     hits = torch.stack([torch.isin(states.targets, members) for members in ids.values()])
-    found = find_shifts(
-        states.hidden, torch.stack([mass(i) for i in ids.values()]), mass(others), hits, states.texts
-    )
-    for members, shift in zip(ids.values(), found, strict=True):
-        shift_rows(rows.output_rows, members, states.hidden, shift.c, head)
-    return dict(zip(ids, found, strict=True))
+
+    def shift_once() -> list[Shift]:
+        log_groups = torch.stack([mass(i) for i in ids.values()])
+        found = find_shifts(states.hidden, log_groups, mass(others), hits, states.texts)
+        for members, shift in zip(ids.values(), found, strict=True):
+            shift_rows(rows.output_rows, members, states.hidden, shift.c, head)
+        return found
+
+    passes = [shift_once() for _ in range(1 if head.cap is None else CAPPED_PASSES)]
+    return dict(zip(ids, map(_sum_of, zip(*passes, strict=True)), strict=True))
+
+
+def _sum_of(passes: tuple[Shift, ...]) -> Shift:
+    return replace(passes[-1], c=sum(shift.c for shift in passes), mass_before=passes[0].mass_before)
