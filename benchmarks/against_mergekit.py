@@ -43,7 +43,7 @@ def main() -> None:
     base, donor = open_source(arguments.base), open_source(arguments.donor)
     work = Path(arguments.work or tempfile.mkdtemp(prefix="tokswap-bench-")).absolute()
     theirs = [str(program), str(base.folder), str(donor.folder), "{out}", "-a", arguments.method, "--quiet"]
-    ours = [sys.executable, "-m", "tokswap_cli.app", "transplant", "--out", "{out}", "--overwrite", "--quiet"]
+    ours = [sys.executable, "-m", "tokswap_cli", "transplant", "--out", "{out}", "--overwrite", "--quiet"]
     ours += [
         "--base",
         str(base.folder),
