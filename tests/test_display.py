@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokswap.display import Table, amount, escape, one_line, safe, safe_json, tables_of, words
-from tokswap.display.text import duration, short_name, with_interval
+from tokswap.display.text import duration, rounded, short_name, with_interval
 from tokswap.report import Figure, Report
 
 ANY_TEXT = st.text(st.characters())  # surrogates too
@@ -61,6 +61,7 @@ def test_amounts(value: float, unit: str, shown: str) -> None:
 
 
 def test_small_forms() -> None:
+    assert [rounded(Figure(n, "parameters")) for n in (7, 131_783_296, 999_999_999)] == ["7", "132 M", "1 B"]
     assert amount(None) == "–" and duration(45) == "45 s"
     assert with_interval(Figure(1.0, "x", 0.9, 1.1)) == "1.000 (0.900 to 1.100)"
     assert words({"k": 64, "t": None, "on": True}) == "k = 64, t = –, on = yes"

@@ -61,8 +61,9 @@ def plan(kind: str = "plan") -> Report:
 
 def transplant() -> Report:
     done = plan("transplant")
-    facts = {**done.facts, "calibration": {"kind": "shift", "nats": 2.0, "reason": "asked for"}}
-    return Report("transplant", facts, done.figures, {"evaluation": evaluation()})
+    facts = {**done.facts, "calibration": {"kind": "shift", "nats": {"ascii": 2.0}, "reason": "asked for"}}
+    shift = {"shift_ascii": Figure(2.0, "nats"), "mass_ascii_before": Figure(0.2, "probability")}
+    return Report("transplant", facts, {**done.figures, **shift}, {"evaluation": evaluation()})
 
 
 def comparison() -> Report:
@@ -142,7 +143,16 @@ def test_headline_plot_tables_and_warnings() -> None:
     text = render_html(transplant())
     page = Page(text)
     assert "svg" in page.tags and "currentColor" in text and "Bar plot" in text
-    for words in ("1.200", "new over base", "english", "shifted by 2.0 nats", "Greedy sample", "all texts"):
+    for words in (
+        "1.200",
+        "new over base",
+        "english",
+        "shifted: asked for",
+        "2.00",
+        "20.0 %",
+        "Greedy sample",
+        "all texts",
+    ):
         assert words in page.words
     assert 'class="warning"' in text
     assert "donor" in page.words and re.search("<title>.*on the tokenizer of donor</title>", text)

@@ -17,7 +17,7 @@ from typing import Any
 from tokswap import __version__
 from tokswap.display import Table, amount, one_line, tables_of
 from tokswap.display.evaluation import has_base, scored
-from tokswap.display.text import label, short_name
+from tokswap.display.text import label, rounded, short_name
 from tokswap.errors import TokswapError
 from tokswap.report import Report
 
@@ -105,7 +105,7 @@ def _headline(report: Report) -> list[tuple[str, str]]:
         return [
             (amount(figures["new"]), "rows to make" if report.kind == "plan" else "rows made"),
             (amount(figures["new_rows"]), "rows in all"),
-            (amount(figures["new_parameters"]), "parameters"),
+            (rounded(figures["new_parameters"]), "parameters"),
         ]
     if report.kind == "comparison":
         names = [f"only in {short_name(report.facts[side])}" for side in "ab"]

@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what = f"{type(error).__name__}: {error}".rstrip(": ")
         return _fail(f"internal: {what}", "run it again with --debug and report what it prints")
     if code == INTERRUPTED:
-        output.message("interrupted: nothing half-done is left; the same command goes on from there")
+        output.interrupted("nothing half-done is left; the same command goes on from there")
     return int(code or 0)
 
 

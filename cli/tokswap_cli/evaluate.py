@@ -54,7 +54,7 @@ def evaluate(
         typer.Option(
             "--stride-bytes",
             metavar="N",
-            help="Bytes scored in each window, at most half of it (default: 1024).",
+            help="Bytes scored in each window, at most half of it (default: half).",
         ),
     ] = None,
     max_bytes: Annotated[
@@ -86,6 +86,8 @@ def evaluate(
     for expression in fail_if or []:
         parse_gate(expression)  # a slip in it should not cost an evaluation
     check_page(report)
+    if window_bytes is not None and stride_bytes is None:
+        stride_bytes = window_bytes // 2
     how: dict[str, Any] = {
         "device": device,
         "dtype": dtype,

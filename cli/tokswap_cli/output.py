@@ -61,7 +61,7 @@ def show(report: Report, tables: Sequence[Table] | None = None) -> None:
     with console.capture() as drawn:  # printed below: rich ends the program by itself on a broken pipe
         for i, table in enumerate(tables_of(report) if tables is None else tables):
             console.print("\n" * bool(i), _drawn(table), sep="", end="")
-    text(drawn.get())
+    text("\n".join(line.rstrip() for line in drawn.get().splitlines()))  # rich fills cells up with spaces
 
 
 def text(content: str) -> None:
@@ -85,6 +85,11 @@ def hint(words: str) -> None:
     """Print what to do next on stderr, unless --quiet."""
     if not settings.quiet:
         _to_stderr("hint: ", words)
+
+
+def interrupted(words: str) -> None:
+    """Print the one line that a person who pressed Ctrl-C gets, with --quiet too."""
+    _to_stderr("interrupted: ", words)
 
 
 def error(what: str, hint: str) -> None:

@@ -70,6 +70,11 @@ def test_evaluate_with_gates(cli: Any, base: Path, donor: Path, prose: Path) -> 
     assert "bits per byte on prose: above the limit of 0.01" in ran.err
 
 
+def test_the_stride_follows_the_window(cli: Any, base: Path, prose: Path) -> None:
+    facts = cli("evaluate", base, "--text", prose, "--window-bytes", "512", "--json").document["facts"]
+    assert (facts["window_bytes"], facts["stride_bytes"]) == (512, 256)
+
+
 def test_evaluate_against_a_base(cli: Any, base: Path, donor: Path, prose: Path) -> None:
     ran = cli(
         "evaluate", donor, "--against", base, "--text", prose, "--max-bytes", "200", "--fail-if", "bpb>50x"
@@ -128,3 +133,17 @@ def test_recipes(cli: Any, tmp_path: Path) -> None:
     assert cli("recipes", "cp", "gemma3-smollm2", tmp_path).code == 0
     assert (tmp_path / "gemma3-smollm2.yaml").exists()
     assert "omp" in cli("recipes", "validate", target).out
+
+
+def test_every_report_can_be_a_page(cli: Any, base: Path, donor: Path, prose: Path, tmp_path: Path) -> None:
+    for i, line in enumerate(
+        (
+            ("transplant", "--base", base, "--donor", donor, "--dry-run"),
+            ("evaluate", base, "--against", donor, "--text", prose, "--max-bytes", "64"),
+            ("compare", base, donor, "--text", prose),
+        )
+    ):
+        page = tmp_path / f"{i}.html"
+        ran = cli(*line, "--report", page)
+        assert ran.code == 0 and f"report: {page}" in ran.err
+        assert page.read_text().rstrip().endswith("</html>")

@@ -15,7 +15,7 @@ import typer
 from tokswap import __version__
 from tokswap_cli.app import app
 
-HEAVY = ("torch", "transformers", "tokenizers", "sklearn", "scipy", "numpy", "pydantic", "yaml", "rich.table")
+HEAVY = ("torch", "transformers", "tokenizers", "sklearn", "scipy", "numpy", "pydantic", "yaml")
 ALLOWED_SECONDS = 0.5
 
 

@@ -36,7 +36,12 @@ def test_the_whole_run(cli: Any, base: Path, donor: Path, prose: Path, tmp_path:
     ]
     ran = cli(*line)
     assert ran.code == 0
-    assert "shifted by" in ran.out and "prose" in ran.out and "new / base" in ran.out
+    assert (
+        "shifted: " in ran.out
+        and "probability before" in ran.out
+        and "prose" in ran.out
+        and "new / base" in ran.out
+    )
     first, *_ = ran.err.splitlines()
     assert first.startswith("base onto the tokenizer of donor: ")
     assert f"written and verified: {out}" in ran.err and "hint: " in ran.err

@@ -12,6 +12,7 @@ SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 # Where bytes are no UTF-8, Python's surrogateescape puts 0xDC00 + the byte.
 FIRST_RAW, LAST_RAW = 0xDC80, 0xDCFF
 BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+COUNT_UNITS = ("", "thousand", "M", "B")
 # Decimals by unit; the other units are counts.
 DECIMALS = {"bits/byte": 3, "x": 3, "bytes/token": 2, "tokens/word": 2, "nats": 2}
 PERCENT = ("share", "probability", "share of tokens")
@@ -66,6 +67,14 @@ def _json_escape(match: re.Match[str]) -> str:
 def amount(figure: Figure | None) -> str:
     """Return a figure's value as a person writes it, "–" where there is none."""
     return "–" if figure is None else _number(figure.value, figure.unit)
+
+
+def rounded(figure: Figure) -> str:
+    """Return a large count in three digits: "132 M"."""
+    value, power = float(figure.value), 0
+    while abs(value) >= 999.5 and power < len(COUNT_UNITS) - 1:
+        value, power = value / 1000, power + 1
+    return f"{value:.3g} {COUNT_UNITS[power]}".strip()
 
 
 def with_interval(figure: Figure | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tokswap.display.tables import Table, pairs, tables_of
-from tokswap.display.text import amount, duration, escape, short_name, words
+from tokswap.display.text import amount, duration, escape, label, short_name, words
 from tokswap.report import Figure, Report
 
 ORIGINS = (
@@ -16,6 +16,13 @@ ORIGINS = (
     ("silent", "silent: tokens that text never yields"),
     ("unused", "unused: padding and holes"),
 )
+# Figures of each group of new tokens that was shifted, under its name, and their column heads.
+SHIFT_COLUMNS = (
+    ("share_{}", "share of the text"),
+    ("mass_{}_before", "probability before"),
+    ("mass_{}_after", "and after"),
+    ("shift_{}", "logits lowered by, nats"),
+)
 
 
 def plan_tables(report: Report) -> list[Table]:
@@ -25,7 +32,13 @@ def plan_tables(report: Report) -> list[Table]:
 
 def transplant_tables(report: Report) -> list[Table]:
     """Return what was done: choices, rows by origin, what was checked, and what it cost."""
-    out = [_choices(report, "Transplant"), _origins(report), _outcome(report), *_special(report)]
+    out = [
+        _choices(report, "Transplant"),
+        _origins(report),
+        _outcome(report),
+        *_shifts(report),
+        *_special(report),
+    ]
     for section in report.sections.values():
         out += tables_of(section)
     return out
@@ -61,9 +74,8 @@ def _choices(report: Report, title: str) -> Table:
 
 def _calibration(value: object) -> str:
     if isinstance(value, dict):
-        if value.get("kind") == "shift":
-            return f"shifted by {value['nats']} nats: {value['reason']}"
-        return f"none: {value.get('reason')}"
+        kind = "shifted" if value.get("kind") == "shift" else "none"
+        return f"{kind}: {words(value.get('reason'))}"
     return words(value)
 
 
@@ -80,7 +92,7 @@ def _origins(report: Report) -> Table:
         for name, text in ORIGINS
         if figures[name].value
     ]
-    rows.append(("all rows", amount(figures["new_rows"]), ""))
+    rows.append(("all rows", amount(figures["new_rows"]), "100.0 %"))
     return Table(
         f"Rows (the base has {amount(figures['base_rows'])})", ("origin", "rows", "share"), tuple(rows), "lrr"
     )
@@ -116,14 +128,22 @@ def _outcome(report: Report) -> Table:
                 ("anchors_dropped", "shared tokens that are no anchors"),
                 ("untrained_donor_rows", "untrained donor rows"),
                 ("tensors_copied_and_proved_equal", "tensors copied, proved equal by hash"),
-                ("shift", "shift of new output rows, in nats"),
-                ("mass_on_new_tokens_before", "probability of new tokens before the shift"),
-                ("mass_on_new_tokens_after", "and after it"),
-                ("share_of_new_tokens", "share of new tokens in the text"),
             ],
         ),
     ]
     return pairs("Outcome", rows)
+
+
+def _shifts(report: Report) -> list[Table]:
+    """Return what calibration did to each group of new tokens, if it did anything."""
+    figures = report.figures
+    groups = [name.removeprefix("shift_") for name in figures if name.startswith("shift_")]
+    rows = tuple(
+        (label(group), *(amount(figures.get(name.format(group))) for name, _ in SHIFT_COLUMNS))
+        for group in groups
+    )
+    columns = ("new tokens", *(words for _, words in SHIFT_COLUMNS))
+    return [Table("Calibration", columns, rows, "lrrrr")] if rows else []
 
 
 def _named(figures: Mapping[str, Figure], names: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
