@@ -31,7 +31,7 @@ from tokswap.checkpoint import Checkpoint, open_checkpoint
 from tokswap.evaluation.evaluate import evaluate
 from tokswap.evaluation.texts import Text, default_texts, load_texts
 from tokswap.sources import open_source
-from tokswap.vocab import vocab_of
+from tokswap.vocab import is_byte_level, vocab_of
 
 MERGEKIT = "mergekit==0.1.5"
 
@@ -42,7 +42,8 @@ def main() -> None:
     program = _mergekit(arguments.mergekit)
     base, donor = open_source(arguments.base), open_source(arguments.donor)
     work = Path(arguments.work or tempfile.mkdtemp(prefix="tokswap-bench-")).absolute()
-    theirs = [str(program), str(base.folder), str(donor.folder), "{out}", "-a", arguments.method, "--quiet"]
+    known = [str(_with_known_class(checkpoint, work)) for checkpoint in (base, donor)]
+    theirs = [str(program), *known, "{out}", "-a", arguments.method, "--quiet"]
     ours = [sys.executable, "-m", "tokswap_cli", "transplant", "--out", "{out}", "--overwrite", "--quiet"]
     ours += [
         "--base",
@@ -93,6 +94,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--work", help="folder for outputs (a temporary one)")
     parser.add_argument("--out", help="write the result as JSON")
     return parser.parse_args()
+
+
+def _with_known_class(checkpoint: Checkpoint, work: Path) -> Path:
+    """Copy a model with the tokenizer class it has on the Hub: mergekit reads the word-start mark off the class."""
+    out = work / f"in-{checkpoint.config['model_type']}"
+    shutil.copytree(checkpoint.folder, out, dirs_exist_ok=True)
+    config = json.loads((out / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config["tokenizer_class"] = "GPT2Tokenizer" if is_byte_level(checkpoint.tokenizer) else "GemmaTokenizer"
+    (out / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return out
 
 
 def _mergekit(given: str | None) -> Path:

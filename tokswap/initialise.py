@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tokswap.align import preferred_ids
-from tokswap.methods import Method, Pieces, Side, Task
+from tokswap.methods import Method, Pieces, Side, SideBySide, Task
 from tokswap.methods.floors import BLOCK_ROWS, mean_row
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def initialise(
     if method.space == "donor" and donor is not None:
         alive = _trained_both(donor, targets)
 
-    def solve(rows: Tensor, space: Tensor | None, side: Side) -> Tensor:
+    def solve(rows: Tensor | SideBySide, space: Tensor | None, side: Side) -> Tensor:
         out = mean_row(rows, usable).repeat(len(targets), 1)
         if bool(alive.any()):
             task = Task(
@@ -143,16 +143,14 @@ def _both_sides(
     base: Embeddings,
     donor: Embeddings | None,
     method: Method,
-    solve: Callable[[Tensor, Tensor | None, Side], Tensor],
+    solve: Callable[[Tensor | SideBySide, Tensor | None, Side], Tensor],
 ) -> tuple[Tensor, Tensor | None]:
     """Solve input and output, once where one donor space determines both."""
-    import torch
-
     space = None if donor is None else donor.input
     if base.output is None:
         return solve(base.input, space, "tied"), None
     if method.space == "donor" and donor is not None and donor.tied:
-        both = solve(torch.cat([base.input, base.output], dim=1), space, "tied")
+        both = solve(SideBySide(base.input, base.output), space, "tied")
         width = base.input.shape[1]
         return both[:, :width], both[:, width:]
     head_space = None if donor is None else donor.output_rows

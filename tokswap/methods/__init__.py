@@ -38,6 +38,28 @@ class Pieces:
 
 
 @dataclass(frozen=True)
+class SideBySide:
+    """Input and output rows (V d) as one table (V 2d) that is never made: only the rows that are asked for are.
+
+    A tied donor gives one solution for both matrices of an untied base; joining the two tables in memory would
+    double the largest thing there is.
+    """
+
+    input: Tensor
+    output: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the table."""
+        return len(self.input), self.input.shape[1] + self.output.shape[1]
+
+    def __getitem__(self, ids: Tensor) -> Tensor:
+        import torch
+
+        return torch.cat([self.input[ids], self.output[ids]], dim=-1)
+
+
+@dataclass(frozen=True)
 class Task:
     """What a method may look at to make the rows of n new tokens.
 
@@ -48,7 +70,7 @@ class Task:
     the base spells the targets. `device` is where the heavy products go; `budget` bytes of working memory.
     """
 
-    base: Tensor
+    base: Tensor | SideBySide
     usable: Tensor
     targets: Tensor
     pieces: Pieces

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tokswap.methods import Task, method
+from tokswap.methods import SideBySide, Task, method
 
 # Rows of one block when a table is read in fp32: 16,384 x 8,192 columns are 512 MiB.
 BLOCK_ROWS = 16_384
@@ -41,7 +41,7 @@ def normal(task: Task, *, scale: float = 1.0) -> Tensor:
     return (centre + scale * (noise @ root.T)).float()
 
 
-def mean_row(rows: Tensor, ids: Tensor) -> Tensor:
+def mean_row(rows: Tensor | SideBySide, ids: Tensor) -> Tensor:
     """Return the Float32[d] mean of some rows (V d), summed in fp64 by blocks."""
     total = torch.zeros(rows.shape[1], dtype=torch.float64)
     for part in ids.split(BLOCK_ROWS):

@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from tokswap.device import computes_bfloat16
 from tokswap.errors import TokswapError
-from tokswap.methods import Task, method
+from tokswap.methods import SideBySide, Task, method
 
 # Atoms whose scores are reduced together before anything looks at single ones.
 GROUP = 32
@@ -61,7 +61,7 @@ def omp(task: Task, *, k: int = 64, tolerance: float = 0.0) -> Tensor:
     return out
 
 
-def combine(base: Tensor, base_ids: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+def combine(base: Tensor | SideBySide, base_ids: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
     """Return Float32[n d]: sums of base rows; `chosen` Int[n k] indexes `base_ids`, -1 standing for no atom."""
     rows = base[base_ids[chosen.clamp_min(0)]].float()  # (n k d)
     return torch.einsum("nk,nkd->nd", weights.float(), rows)

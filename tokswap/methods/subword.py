@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tokswap.errors import TokswapError
-from tokswap.methods import Pieces, Task, method
+from tokswap.methods import Pieces, SideBySide, Task, method
 from tokswap.methods.floors import mean_row
 
 Weights = Literal["mean", "length", "first", "last", "decay"]
@@ -59,7 +59,9 @@ def piece_weights(pieces: Pieces, kind: Weights, decay: float) -> Tensor:
     return raw / total[owner]
 
 
-def _weighted_sums(base: Tensor, pieces: Pieces, weights: Tensor, start: int, stop: int) -> Tensor:
+def _weighted_sums(
+    base: Tensor | SideBySide, pieces: Pieces, weights: Tensor, start: int, stop: int
+) -> Tensor:
     begin, end = int(pieces.starts[start]), int(pieces.starts[stop])
     rows = base[pieces.ids[begin:end]].float() * weights[begin:end, None]
     owner = torch.arange(stop - start).repeat_interleave(pieces.starts[start : stop + 1].diff())
