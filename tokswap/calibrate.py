@@ -25,9 +25,9 @@ LOGIT_BYTES = 256 * 1024**2
 # No group needs a larger shift, in nats: e^20 is half a billion.
 LARGEST_SHIFT = 20.0
 # Standard deviation, in nats, of a normal prior on c: it decides where the text says nothing of a group.
-PRIOR_DEVIATION = 3.0
+PRIOR_DEVIATION = 0.5
 # What a group's shift may cost one of the texts, in nats a token: an unnoticeable loss, so that noise doesn't veto.
-HARM = 0.005
+HARM = 0.002
 # Times that every group is solved again with the others as they are.
 ROUNDS = 6
 
