@@ -60,6 +60,9 @@ def run_recipe(
     `on_plan` gets the plan before any row is made. Raises TokswapError for whatever a person can mend; the output
     folder is then absent or as it was.
     """
+    # A text that can't be read is found now, not after the checkpoint is written.
+    calibration_texts = _texts(recipe.calibration_texts, "calibration")
+    evaluation_texts = _texts(recipe.evaluation_texts, "evaluation")
     base = open_source(recipe.base, on_progress=on_progress)
     donor = open_source(recipe.donor, weights=False, on_progress=on_progress)
     plan = make_plan(recipe, base, donor)
@@ -69,12 +72,13 @@ def run_recipe(
     if on_plan is not None:
         on_plan(plan_report(plan))
     made = _initialise(plan, on_progress)
-    texts = _texts(recipe.calibration_texts, "calibration")
-    calibrated = calibrate(plan, made.rows, texts, _new_tokenizer(plan), on_progress=on_progress)
+    calibrated = calibrate(plan, made.rows, calibration_texts, _new_tokenizer(plan), on_progress=on_progress)
     written = _write(plan, made, calibrated, out, overwrite=overwrite, on_progress=on_progress)
     report = _report(plan, made, calibrated, written, out)
     del made, calibrated  # the tables are on disk now; evaluation needs the room
-    return _measure(recipe, report, base, out, on_progress) if recipe.evaluate else report
+    if not recipe.evaluate:
+        return report
+    return _measure(report, base, out, evaluation_texts, recipe.device, on_progress)
 
 
 def _out_folder(recipe: Recipe, base: Checkpoint, *, overwrite: bool) -> Path:
@@ -275,13 +279,15 @@ def _shift_facts(calibrated: Calibrated) -> dict[str, Any]:
 
 
 def _measure(
-    recipe: Recipe, report: Report, base: Checkpoint, out: Path, on_progress: Progress | None
+    report: Report,
+    base: Checkpoint,
+    out: Path,
+    texts: Mapping[str, Text],
+    device: str,
+    on_progress: Progress | None,
 ) -> Report:
-    texts = _texts(recipe.evaluation_texts, "evaluation")
     try:
-        measured = evaluate(
-            open_checkpoint(out), texts, against=base, device=recipe.device, on_progress=on_progress
-        )
+        measured = evaluate(open_checkpoint(out), texts, against=base, device=device, on_progress=on_progress)
     except TokswapError as error:  # the checkpoint is written and verified: that stands
         return replace(report, warnings=(*report.warnings, f"not evaluated: {error.what} ({error.hint})"))
     return replace(report, sections={"evaluation": measured})

@@ -63,6 +63,18 @@ def test_json_and_what_to_do_next(cli: Any, base: Path, donor: Path, tmp_path: P
     assert f"tokswap evaluate '{tmp_path}/a b' --against {base}" in ran.err
 
 
+@pytest.mark.parametrize("option", ["--evaluation-text", "--calibration-text"])
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_text_that_cannot_be_read_is_refused_before_the_work(
+    cli: Any, base: Path, donor: Path, tmp_path: Path, option: str, more: tuple[str, ...]
+) -> None:
+    out = tmp_path / "out"
+    ran = cli("transplant", "--base", base, "--donor", donor, "--out", out, option, "nope.txt", *more)
+    assert ran.code == 2 and ran.out == "" and not out.exists()
+    first, *_ = ran.err.splitlines()
+    assert first.startswith("error: nope.txt can't be read"), "no plan was announced"
+
+
 def test_recipe_run_is_transplant_with_a_config(cli: Any, base: Path, donor: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     fields = {"base": str(base), "donor": str(donor), "method": "subword", "parameters": {"weights": "first"}}
