@@ -76,6 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TokswapError as error:
         return _fail(error.what, error.hint)
     except UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: its message is the help
+            output.text(str(error))
+            return BAD_INPUT
         return _fail(*_usage(error))
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED

@@ -57,6 +57,13 @@ def test_every_option_has_help_and_stands_in_it(words: tuple[str, ...], cli: Any
     assert "Examples:" in ran.out
 
 
+@pytest.mark.parametrize("words", [(), ("recipes",)], ids=" ".join)
+def test_a_group_alone_prints_its_help(words: tuple[str, ...], cli: Any) -> None:
+    ran = cli(*words)
+    assert ran.code == 2 and not ran.err
+    assert ran.out == cli(*words, "--help").out
+
+
 @pytest.mark.parametrize("words", [w for w in TREE if w], ids=" ".join)
 def test_commands_speak_json_and_can_be_quiet(words: tuple[str, ...]) -> None:
     command = TREE[words]
