@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,6 +87,35 @@ def test_examples_parse(words: tuple[str, ...]) -> None:
         while at < len(arguments) and arguments[at] in getattr(command, "commands", {}):
             command, at = command.commands[arguments[at]], at + 1
         command.make_context(line, arguments[at:])
+
+
+def sentences() -> Iterator[tuple[str, str]]:
+    """Yield (file, text) of the strings of several words in both packages: hints, messages, help."""
+    root = Path(__file__).parents[2]
+    for path in [*root.glob("tokswap/**/*.py"), *root.glob("cli/**/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value.strip():
+                yield path.name, node.value
+
+
+OF_OTHER_PROGRAMS = {"--merge"}  # llama-gguf-split
+
+
+def test_hints_name_what_exists() -> None:
+    options = {
+        name for command in TREE.values() for p in command.params for name in (*p.opts, *p.secondary_opts)
+    }
+    options |= {"--help", *OF_OTHER_PROGRAMS}
+    calls = 0
+    for file, text in sentences():
+        assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= options, f"{file}: {text}"
+        for call in re.findall(r"(?:`|with: |then: )tokswap ([a-z]+(?: [a-z]+)?)", text):
+            command, _, more = call.partition(" ")
+            assert (command,) in TREE, f"{file}: {text}"
+            children = getattr(TREE[(command,)], "commands", {})
+            assert not children or not more or more in children, f"{file}: {text}"
+            calls += 1
+    assert calls > 10
 
 
 def test_version(cli: Any) -> None:

@@ -74,7 +74,7 @@ def evaluate(
     at a time. Raises TokswapError for models, tokenizers, devices and windows that can't be used.
     """
     if not texts:
-        raise TokswapError("there is no text to score", "name a file of plain text, or leave out --texts")
+        raise TokswapError("there is no text to score", "name a file of plain text, or leave out --text")
     if max_bytes is not None:
         texts = {name: text.first(max_bytes) for name, text in texts.items()}
     arms = [open_arm(checkpoint) for checkpoint in (model, against) if checkpoint is not None]

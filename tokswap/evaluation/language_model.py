@@ -216,7 +216,7 @@ def _pretrained(folder: Path, dtype: torch.dtype, *, spread: bool) -> Any:
     if absent:
         raise TokswapError(
             f"{folder} lacks {len(absent)} weights of its model (or their shape differs), as {absent[0]}",
-            "run `tokswap doctor` on the folder; random numbers would take their place",
+            "fetch or write the model again: random numbers would take their place",
         )
     return model
 
