@@ -59,6 +59,11 @@ class Alignment:
         """Rows of the new matrix."""
         return len(self.source)
 
+    @property
+    def unchanged(self) -> bool:
+        """Is the new matrix the base's, row for row?"""
+        return self.identical and self.rows == self.base_rows and not (self.origin == Origin.OVERRIDE).any()
+
     @cached_property
     def new_ids(self) -> NDArray[np.int64]:
         """Ids that the method has to initialise, ascending."""

@@ -126,9 +126,12 @@ def new_config(
     back = {int(b): int(n) for n, b in reversed(list(enumerate(alignment.source))) if b >= 0}
     special = {"bos_token_id": start_id, "pad_token_id": new.role_id("pad")}
     ends = terminators(new)
-    for part in _parts(out):
-        if "vocab_size" in part or part is not out or len(list(_parts(out))) == 1:
+    parts = _parts(out)
+    for part in parts:
+        if "vocab_size" in part or part is parts[-1]:
             part["vocab_size"] = alignment.rows
+        if "vocab_size_per_layer_input" in part and not alignment.unchanged:
+            part["vocab_size_per_layer_input"] = alignment.rows
         for key in [k for k in part if k.endswith(("_token_id", "_token_index"))]:
             if key in special or key == "eos_token_id":
                 continue

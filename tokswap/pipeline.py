@@ -35,7 +35,7 @@ from tokswap.plan import (
 from tokswap.recipe import Recipe
 from tokswap.reload import check_ids, settled_tokenizer_config
 from tokswap.report import Figure, Report
-from tokswap.sources import open_source
+from tokswap.sources import open_source, public_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +45,7 @@ Progress = Callable[[str, int, int], None]
 # Bytes read of each text that comes with tokswap. Three numbers are calibrated, for which some 3,000 states are plenty;
 # the figures after a transplant are a first look in a minute or two, and `tokswap evaluate` reads all.
 DEFAULT_TEXT_BYTES = {"calibration": 1800, "evaluation": 4000}
+TEXT_FIELDS = ("calibration_texts", "evaluation_texts")
 
 
 def run_recipe(
@@ -140,8 +141,8 @@ def _write(
         "libraries": {
             name: _version(name) for name in ("torch", "transformers", "tokenizers", "safetensors")
         },
-        "base": plan.base.source,
-        "donor": plan.donor.source,
+        "base": public_name(plan.base.source),
+        "donor": public_name(plan.donor.source),
         "recipe": _resolved(plan),
         "rows": {
             "base": plan.base_vocab.rows,
@@ -187,10 +188,13 @@ def _per_layer(plan: Plan, name: str) -> Tensor:
     """
     from tokswap.methods import get_method
 
+    table = plan.base.read(name)
+    if plan.alignment.unchanged:
+        return table
     tokens = [plan.new_vocab.bytes_of(int(i)) for i in plan.alignment.new_ids]
     made = initialise(
         plan.alignment,
-        Embeddings(plan.base.read(name)),
+        Embeddings(_as_long(table, plan.base_vocab.rows)),
         None,
         plan.base_vocab,
         spell(plan.base.tokenizer, plan.base_vocab, tokens),
@@ -199,6 +203,14 @@ def _per_layer(plan: Plan, name: str) -> Tensor:
         seed=plan.recipe.seed,
     )
     return made.rows.input
+
+
+def _as_long(table: Tensor, rows: int) -> Tensor:
+    """Give a per-layer table (Float[n w]) as many rows as the embedding: ids beyond it read its row 0 (Gemma 3n)."""
+    import torch
+
+    missing = rows - len(table)
+    return torch.cat([table, table[:1].expand(missing, -1)]) if missing > 0 else table[:rows]
 
 
 def _files(plan: Plan) -> tuple[dict[str, bytes], list[str]]:
@@ -228,8 +240,16 @@ def _recipe_yaml(plan: Plan) -> bytes:
 
 
 def _resolved(plan: Plan) -> dict[str, Any]:
-    recipe = plan.recipe.model_copy(update={"method": plan.method.name, "parameters": dict(plan.parameters)})
-    return recipe.model_dump(exclude={"out"})
+    """Return the recipe with what was chosen, fit to be published: of absolute paths only the last part."""
+    recipe = plan.recipe
+    sources = {"base": _portable(recipe.base), "donor": _portable(recipe.donor)}
+    texts = {name: [_portable(p) for p in getattr(recipe, name)] for name in TEXT_FIELDS}
+    chosen = {"method": plan.method.name, "parameters": dict(plan.parameters)}
+    return recipe.model_copy(update={**sources, **texts, **chosen}).model_dump(exclude={"out"})
+
+
+def _portable(path: str) -> str:
+    return public_name(path) if Path(path).is_absolute() or path.startswith("~") else path
 
 
 def _inputs(plan: Plan) -> dict[str, str]:

@@ -154,6 +154,8 @@ def new_shapes(plan: Plan) -> dict[str, tuple[str, tuple[int, ...]]]:
     names = [base.input_name, *(n for n in (base.output_name, base.bias_name) if n), *base.per_layer_names]
     names += [n for n in base.roles.copies if n not in dropped(plan)]
     out = {n: (base.tensors[n].dtype, (rows, *base.tensors[n].shape[1:])) for n in names}
+    if plan.alignment.unchanged:  # a per-layer table may be shorter than the embedding, and stays so
+        out |= {n: (base.tensors[n].dtype, base.tensors[n].shape) for n in base.per_layer_names}
     if plan.recipe.untie and base.tied:
         out[head_name(base)] = out[base.input_name]
     return out
