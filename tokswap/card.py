@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tokswap import __version__
 from tokswap.plan import Plan
+from tokswap.sources import public_name
 
 
 def model_card(plan: Plan) -> str:
@@ -13,14 +14,15 @@ def model_card(plan: Plan) -> str:
     parameters = ", ".join(f"{k} = {v}" for k, v in plan.parameters.items()) or "no parameters"
     start = "" if plan.start_id is None else plan.new_vocab.texts[plan.new_vocab.position[plan.start_id]]
     begins = f"begins with `{start}`" if plan.base_vocab.adds_bos else "begins without a start token"
+    base, donor = public_name(plan.base.source), public_name(plan.donor.source)
     return f"""---
 library_name: transformers
 tags: [tokswap, tokenizer-transplant]
 ---
 
-# {_name(plan.base.source)} with the tokenizer of {_name(plan.donor.source)}
+# {_name(base)} with the tokenizer of {_name(donor)}
 
-The body of `{plan.base.source}`, unchanged, under the tokenizer of `{plan.donor.source}`.
+The body of `{base}`, unchanged, under the tokenizer of `{donor}`.
 Made by tokswap {__version__} with the method `{plan.method.name}` ({parameters}; {plan.method.paper}).
 
 | rows of the embedding | |

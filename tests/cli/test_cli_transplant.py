@@ -75,6 +75,23 @@ def test_a_text_that_cannot_be_read_is_refused_before_the_work(
     assert first.startswith("error: nope.txt can't be read"), "no plan was announced"
 
 
+def test_what_is_published_names_no_folder_of_this_machine(
+    cli: Any, base: Path, donor: Path, prose: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    line = ["--base", base, "--donor", donor / "tokenizer.json", "--out", out, "--method", "subword"]
+    line += ["--no-evaluate", "--calibrate", "none", "--calibration-text", prose, "--evaluation-text", prose]
+    assert cli("transplant", *line).code == 0
+    texts = {name: (out / name).read_text() for name in ("README.md", "tokswap.json", "recipe.yaml")}
+    for path in (base, donor, prose, tmp_path):
+        assert not [name for name, text in texts.items() if str(path.parent) in text]
+    assert "The body of `base`, unchanged, under the tokenizer of `tokenizer.json`" in texts["README.md"]
+    manifest = json.loads(texts["tokswap.json"])
+    assert (manifest["base"], manifest["donor"]) == ("base", "tokenizer.json")
+    assert manifest["recipe"] == yaml.safe_load(texts["recipe.yaml"])
+    assert manifest["recipe"]["evaluation_texts"] == ["prose.txt"]
+
+
 def test_recipe_run_is_transplant_with_a_config(cli: Any, base: Path, donor: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     fields = {"base": str(base), "donor": str(donor), "method": "subword", "parameters": {"weights": "first"}}
