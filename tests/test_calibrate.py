@@ -195,7 +195,10 @@ def test_under_a_soft_cap_repeated_shifts_settle() -> None:
 
 
 @pytest.mark.parametrize("cap", [None, 30.0])
-def test_what_is_reported_is_what_the_rows_do(cap: float | None, weak_prior: None) -> None:
+def test_what_is_reported_is_what_the_rows_do(
+    cap: float | None, weak_prior: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "EVIDENCE", 1e9)  # groups alone
     names = [b"w%d" % i if i < 30 else b" " * i for i in range(ROWS)]
     tokens = {i: (name.decode(), name, Kind.ORDINARY) for i, name in enumerate(names)}
     plan: Any = SimpleNamespace(
@@ -266,3 +269,35 @@ def test_groups_are_told_by_their_bytes() -> None:
 def test_nothing_to_calibrate_with() -> None:
     assert not worth_shifting(torch.zeros(0, 4)) and not worth_shifting(torch.zeros(3, 4))
     assert worth_shifting(torch.ones(1, 4))
+
+
+def test_a_magnet_is_shifted_by_itself() -> None:
+    """A token that every state would draw and the text never has loses its pull; its neighbours keep their rows."""
+    tokens = {i: (f"w{i}", b"w%d" % i, Kind.ORDINARY) for i in range(ROWS)}
+    plan: Any = SimpleNamespace(
+        alignment=SimpleNamespace(new_ids=np.arange(30), rows=ROWS),
+        new_vocab=make_vocab(tokens, {}, None),
+        base=SimpleNamespace(config={}),
+    )
+    rows = table()
+    mean = states().mean(0)
+    rows[7] += 4 * mean / mean.square().sum()  # four nats more at the mean state
+    before = probabilities(rows, None, Head())
+    text = torch.where(targets() == 7, 8, targets())
+    kept = rows.clone()
+    shifts = calibration._shift_groups(
+        plan, Embeddings(rows), States(states(), text, torch.zeros(STATES, dtype=torch.long))
+    )
+    after = probabilities(rows, None, Head())
+    assert calibration.OWN in shifts
+    assert after[:, 7].mean() < 0.5 * before[:, 7].mean()
+    torch.testing.assert_close(rows[30:], kept[30:], rtol=0, atol=0)
+    assert shifts[calibration.OWN].mass_after == pytest.approx(
+        float(after[:, sorted(_own(kept, text))].sum(1).mean()), abs=1e-3
+    )
+
+
+def _own(rows: Tensor, text: Tensor) -> set[int]:
+    """Plainly: new tokens that are drawn or stand in the text at least EVIDENCE times."""
+    drawn = probabilities(rows, None, Head()).sum(0)
+    return {i for i in range(30) if max(float(drawn[i]), int((text == i).sum())) >= calibration.EVIDENCE}

@@ -216,7 +216,8 @@ def test_every_terminator_stops_generation_and_none_of_the_old() -> None:
     files = chat_donor()
     new, _ = both(files, eos_token_id=[2, 0, 3])  # the donor's own list names <tool>, too
     names = [new.texts[new.position[i]] for i in terminators(new)]
-    assert names == ["<|im_end|>", "<|endoftext|>", "<tool>"]
+    assert names[0] == "<|im_end|>"
+    assert set(names) == {"<|im_end|>", "<|endoftext|>", "<tool>"}
     base = {
         "eos_token_id": [999, 998],
         "bos_token_id": 997,

@@ -142,6 +142,16 @@ def test_all_ends_of_the_generation_config_end_a_turn() -> None:
     assert unnamed.roles[2] == unnamed.roles[3] == ("eos",) and unnamed.role_id("eos") == 2
 
 
+def test_what_ends_documents_does_not_become_a_turn_end_by_stopping_generation() -> None:
+    tokens = {"x": 0, "<|im_end|>": 1, "<|endoftext|>": 2}
+    tokenizer = {
+        "model": {"type": "WordLevel", "vocab": tokens},
+        "added_tokens": [added(i, t) for t, i in list(tokens.items())[1:]],
+    }
+    vocab = read_vocab(tokenizer, {"eos_token": "<|im_end|>"}, {}, {"eos_token_id": [1, 2]})
+    assert vocab.roles[1] == ("turn_end", "eos") and vocab.roles[2] == ("document_end",)
+
+
 def test_several_additional_specials_are_several_tokens() -> None:
     names = [f"<|x{i}|>" for i in range(5)]
     vocab = small({"x": 0} | {n: i for i, n in enumerate(names, 1)}, tuple(names))

@@ -78,6 +78,24 @@ def log_mass(states: Tensor, rows: Tensor, bias: Tensor | None, ids: Tensor, hea
     return total
 
 
+def expected_counts(
+    states: Tensor, rows: Tensor, bias: Tensor | None, ids: Tensor, log_total: Tensor, head: Head
+) -> Tensor:
+    """Return Float32[m]: how often each of `ids` Int[m] would be drawn, its probability summed over the states.
+
+    `log_total` Float[n] from `log_mass` of all tokens. A block of rows at a time.
+    """
+    import torch
+
+    def counts(part: Tensor) -> Tensor:
+        raw = states @ rows[part].float().T  # (n part)
+        if bias is not None:
+            raw = raw + bias[part].float()
+        return (head(raw) - log_total[:, None]).exp_().sum(0)
+
+    return torch.cat([counts(part) for part in ids.split(max(1, LOGIT_BYTES // (4 * len(states))))])
+
+
 def find_shift(states: Tensor, log_group: Tensor, log_rest: Tensor, hits: Tensor) -> float:
     """Return the c, in nats, of the least cross-entropy of group against rest; by bisection of its slope.
 

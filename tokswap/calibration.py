@@ -7,7 +7,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tokswap.calibrate import Shift, find_shifts, head_of, log_mass, shift_rows, token_groups, worth_shifting
+from tokswap.calibrate import (
+    Head,
+    Shift,
+    expected_counts,
+    find_shifts,
+    head_of,
+    log_mass,
+    shift_rows,
+    token_groups,
+    worth_shifting,
+)
 from tokswap.device import choose_device, free_memory
 from tokswap.errors import TokswapError
 from tokswap.initialise import Embeddings, silence
@@ -23,6 +33,12 @@ if TYPE_CHECKING:
 MEMORY_FACTOR = 2.0
 # A soft cap dampens a shift, by more the larger the logits: it is solved again until nothing is left to shift.
 CAPPED_PASSES = 4
+
+
+# A token that the text yields, or the rows would draw, this often is calibrated by itself: magnets that would fill
+# every text (`" \xc2"`, a no-break space) are a handful of tokens, and a group can't hold them.
+EVIDENCE = 3.0
+OWN = "own"
 
 
 @dataclass(frozen=True)
@@ -101,29 +117,62 @@ def _states(
 
 
 def _shift_groups(plan: Plan, rows: Embeddings, states: States) -> dict[str, Shift]:
+    """Shift tokens that the text says much about one by one, the others by group; one entry each group and `own`."""
     import torch
 
-    new_ids = plan.alignment.new_ids
-    groups = token_groups([plan.new_vocab.bytes_of(int(i)) for i in new_ids], new_ids.tolist())
     head = head_of(plan.base.config)
+    new_ids = torch.from_numpy(plan.alignment.new_ids)
     known = torch.from_numpy(plan.new_vocab.ids[plan.new_vocab.ids < plan.alignment.rows])
-    others = known[~torch.isin(known, torch.from_numpy(new_ids))]
+    others = known[~torch.isin(known, new_ids)]
+    groups = _groups(plan, rows, states, (new_ids, known), head)
+    hits = torch.stack([torch.isin(states.targets, members) for _, members in groups])
 
     def mass(ids: Tensor) -> Tensor:
         return log_mass(states.hidden, rows.output_rows, rows.bias, ids, head)
 
-    ids = {name: torch.tensor(members) for name, members in groups.items()}
-    hits = torch.stack([torch.isin(states.targets, members) for members in ids.values()])
-
     def shift_once() -> list[Shift]:
-        log_groups = torch.stack([mass(i) for i in ids.values()])
+        log_groups = torch.stack([mass(members) for _, members in groups])
         found = find_shifts(states.hidden, log_groups, mass(others), hits, states.texts)
-        for members, shift in zip(ids.values(), found, strict=True):
+        for (_, members), shift in zip(groups, found, strict=True):
             shift_rows(rows.output_rows, members, states.hidden, shift.c, head)
         return found
 
     passes = [shift_once() for _ in range(1 if head.cap is None else CAPPED_PASSES)]
-    return dict(zip(ids, map(_sum_of, zip(*passes, strict=True)), strict=True))
+    total = list(map(_sum_of, zip(*passes, strict=True)))
+    out = {name: shift for (name, _), shift in zip(groups, total, strict=True) if name != OWN}
+    own = [shift for (name, _), shift in zip(groups, total, strict=True) if name == OWN]
+    return out | ({OWN: _together(own)} if own else {})
+
+
+def _groups(
+    plan: Plan, rows: Embeddings, states: States, ids: tuple[Tensor, Tensor], head: Head
+) -> list[tuple[str, Tensor]]:
+    """Return (name, ids): each token with enough evidence alone, under the name `own`, then the groups of the rest.
+
+    `ids` are the new tokens and all tokens.
+    """
+    import torch
+
+    new_ids, known = ids
+    table = states.hidden, rows.output_rows, rows.bias
+    drawn = expected_counts(*table, new_ids, log_mass(*table, known, head), head)
+    seen = torch.bincount(states.targets, minlength=len(rows.output_rows))[new_ids]
+    evident = torch.maximum(drawn, seen) >= EVIDENCE
+    rest = new_ids[~evident].tolist()
+    named = token_groups([plan.new_vocab.bytes_of(i) for i in rest], rest)
+    single = [(OWN, new_id) for new_id in new_ids[evident].split(1)]
+    return single + [(name, torch.tensor(members)) for name, members in named.items()]
+
+
+def _together(shifts: list[Shift]) -> Shift:
+    """Add up the masses and shares of single tokens; c is the mean of theirs, weighted by what they drew."""
+    before = sum(s.mass_before for s in shifts)
+    return Shift(
+        c=sum(s.c * s.mass_before for s in shifts) / max(before, 1e-30),
+        mass_before=before,
+        mass_after=sum(s.mass_after for s in shifts),
+        share=sum(s.share for s in shifts),
+    )
 
 
 def _sum_of(passes: tuple[Shift, ...]) -> Shift:

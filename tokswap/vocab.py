@@ -393,14 +393,15 @@ def _roles(
 
     for role, text in _config_texts(tokenizer_config):
         give(ids.get(text), role)
+    enders: list[Any] = []
     for role in ("bos", "eos", "pad"):
         value = generation_config.get(f"{role}_token_id", config.get(f"{role}_token_id"))
         named = [i for i, roles in found.items() if role in roles]
         for token_id in value if isinstance(value, list) else [value]:
             if not named:
                 give(token_id, role)
-            elif role == "eos" and token_id not in named:  # one more token that ends a turn
-                give(token_id, "turn_end")
+            elif role == "eos" and token_id not in named:
+                enders.append(token_id)
     started = ids.get(start or "", -1)
     if not any("bos" in roles for roles in found.values()) and "cls" not in found.get(started, []):
         give(started, "bos")
@@ -409,6 +410,9 @@ def _roles(
             token_id = ids.get(text, -1)
             if token_id in tokens and tokens[token_id][2] == Kind.SPECIAL:
                 give(token_id, role)
+    for token_id in enders:  # what else stops generation ends a turn, unless it is known to end documents
+        if not {"turn_end", "document_end"} & set(found.get(token_id, [])):
+            give(token_id, "turn_end")
     for token_id, (_, _, kind) in tokens.items():
         if kind == Kind.SPECIAL:
             found.setdefault(token_id, [])
