@@ -86,3 +86,28 @@ def test_per_layer_tables_keep_their_size_on_the_own_tokenizer(tmp_path: Path) -
     out = moved(base, base, tmp_path / "out")
     assert (out / "model.safetensors").read_bytes() == (base / "model.safetensors").read_bytes()
     assert tf.Gemma3nForCausalLM.from_pretrained(out).config.vocab_size_per_layer_input == ROWS - 4
+
+
+def test_untying_replaces_a_stored_copy_of_the_head(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    base = saved(llama(), tmp_path / "base", byte_level())
+    state = {name: tensor.clone() for name, tensor in llama().state_dict().items()}
+    assert torch.equal(state["lm_head.weight"], state["model.embed_tokens.weight"])
+    save_file(state, base / "model.safetensors", metadata={"format": "pt"})
+    donor = with_tokenizer(tmp_path / "donor", sentencepiece())
+    prose = tmp_path / "prose.txt"
+    prose.write_text("The wall of the harbour was built by the people who needed the wall.\n" * 20)
+    out = moved(
+        base, donor, tmp_path / "out", untie=True, calibrate="shift", calibration_texts=[str(prose)]
+    )  # which shifts the head alone
+    model = tf.LlamaForCausalLM.from_pretrained(out)
+    assert not torch.equal(model.lm_head.weight, model.model.embed_tokens.weight)
+    assert torch.equal(model.lm_head.weight, table_of(out, "lm_head.weight"))
+
+
+def test_untying_is_refused_where_the_bias_is_tied_too(tmp_path: Path) -> None:
+    small = {k: v for k, v in SMALL.items() if k != "num_key_value_heads"}
+    base = saved(tf.BertForMaskedLM(tf.BertConfig(**small)), tmp_path / "base", byte_level())
+    with pytest.raises(tokswap.TokswapError, match="--untie"):
+        moved(base, base, tmp_path / "out", untie=True)

@@ -178,7 +178,8 @@ def _tensors(plan: Plan, rows: Embeddings) -> dict[str, Tensor]:
     for name in base.per_layer_names:
         out[name] = _per_layer(plan, name)
     gone = dropped(plan)
-    return out | {name: out[original] for name, original in base.roles.copies.items() if name not in gone}
+    copies = {n: original for n, original in base.roles.copies.items() if n not in gone and n not in out}
+    return out | {name: out[original] for name, original in copies.items()}
 
 
 def _per_layer(plan: Plan, name: str) -> Tensor:

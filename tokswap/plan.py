@@ -54,7 +54,7 @@ class Plan:
 
 def make_plan(recipe: Recipe, base: Checkpoint, donor: Checkpoint) -> Plan:
     """Resolve a recipe. Reads configs, tokenizers and headers, no weights; raises TokswapError for what can't be."""
-    _check_base(base)
+    _check_base(base, untie=recipe.untie)
     base_vocab = vocab_of(base)
     given = TokenizerFiles(donor.tokenizer, donor.tokenizer_config)
     tokenizer = with_start_token(given, base_vocab, vocab_of(donor))
@@ -153,7 +153,9 @@ def new_shapes(plan: Plan) -> dict[str, tuple[str, tuple[int, ...]]]:
     base, rows = plan.base, plan.alignment.rows
     names = [base.input_name, *(n for n in (base.output_name, base.bias_name) if n), *base.per_layer_names]
     names += [n for n in base.roles.copies if n not in dropped(plan)]
-    out = {n: (base.tensors[n].dtype, (rows, *base.tensors[n].shape[1:])) for n in names}
+    out: dict[str, tuple[str, tuple[int, ...]]] = {
+        n: (base.tensors[n].dtype, (rows, *base.tensors[n].shape[1:])) for n in names
+    }
     if plan.alignment.unchanged:  # a per-layer table may be shorter than the embedding, and stays so
         out |= {n: (base.tensors[n].dtype, base.tensors[n].shape) for n in base.per_layer_names}
     if plan.recipe.untie and base.tied:
@@ -162,9 +164,9 @@ def new_shapes(plan: Plan) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def dropped(plan: Plan) -> list[str]:
-    """Return stored copies of a tied head: the new checkpoint stores the one matrix once."""
+    """Return stored copies of a tied head: the new checkpoint stores the one matrix once, unless it unties it."""
     base = plan.base
-    if not base.tied:
+    if not base.tied or plan.recipe.untie:
         return []
     return [
         n for n, original in base.roles.copies.items() if original == base.input_name and n == head_name(base)
@@ -218,7 +220,12 @@ def _names(checkpoint: Checkpoint) -> list[str]:
     return [n for n in (checkpoint.input_name, checkpoint.output_name) if n]
 
 
-def _check_base(base: Checkpoint) -> None:
+def _check_base(base: Checkpoint, *, untie: bool) -> None:
+    if untie and base.tied and base.bias_name:
+        raise TokswapError(
+            f"{base.source}: --untie can't store a head of its own beside the bias {base.bias_name}",
+            "masked language models (BERT, RoBERTa) tie head and bias together: leave --untie out",
+        )
     if base.output_name and base.tensors[base.output_name].shape != base.tensors[base.input_name].shape:
         raise TokswapError(
             f"{base.source}: the head has the shape {base.tensors[base.output_name].shape} and the embedding "
