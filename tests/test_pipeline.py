@@ -111,3 +111,16 @@ def test_untying_is_refused_where_the_bias_is_tied_too(tmp_path: Path) -> None:
     base = saved(tf.BertForMaskedLM(tf.BertConfig(**small)), tmp_path / "base", byte_level())
     with pytest.raises(tokswap.TokswapError, match="--untie"):
         moved(base, base, tmp_path / "out", untie=True)
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "chat_template.json"])
+def test_a_chat_template_in_a_file_of_its_own_comes_along(name: str, tmp_path: Path) -> None:
+    base = saved(llama(), tmp_path / "base", byte_level())
+    (base / "chat_template.jinja").write_text("of the base")
+    donor = with_tokenizer(tmp_path / "donor", sentencepiece())
+    template = "{% for m in messages %}<s>{{ m.content }}{% endfor %}"
+    (donor / name).write_text(template if name.endswith("jinja") else json.dumps({"chat_template": template}))
+    out = moved(base, donor, tmp_path / "out")
+    chat = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "wall"}]
+    rendered = tf.AutoTokenizer.from_pretrained(out).apply_chat_template(chat, tokenize=False)
+    assert rendered == "<s>hello<s>wall"

@@ -205,7 +205,7 @@ def open_checkpoint(folder: Path, *, source: str = "", notes: Iterable[str] = ()
         config=_optional_json(folder / "config.json"),
         generation_config=_optional_json(folder / "generation_config.json"),
         tokenizer=_optional_json(folder / "tokenizer.json"),
-        tokenizer_config=_optional_json(folder / "tokenizer_config.json"),
+        tokenizer_config=_tokenizer_config(folder),
         tensors={name: info for shard in shards.values() for name, info in shard.tensors.items()},
         source=source or str(folder),
         notes=tuple(notes),
@@ -255,6 +255,19 @@ def read_into(path: Path, start: int, target: bytearray | memoryview) -> None:
 
 def _optional_json(path: Path) -> dict[str, Any]:
     return read_json(path) if path.exists() or path.is_symlink() else {}
+
+
+def _tokenizer_config(folder: Path) -> dict[str, Any]:
+    """Return tokenizer_config.json with the chat template, which transformers 5 saves as a file of its own."""
+    config = _optional_json(folder / "tokenizer_config.json")
+    template = folder / "chat_template.jinja"
+    if template.is_file():
+        config["chat_template"] = read_bytes(template).decode("utf-8", "replace")
+    elif "chat_template" not in config and isinstance(
+        text := _optional_json(folder / "chat_template.json").get("chat_template"), str
+    ):
+        config["chat_template"] = text
+    return config
 
 
 def _read_weights(folder: Path) -> tuple[dict[str, Shard], Mapping[str, Any] | None]:
