@@ -284,3 +284,14 @@ def test_half_a_surrogate_pair_is_written() -> None:
     with pytest.raises(UnicodeEncodeError):
         json.dumps(value, ensure_ascii=False).encode()
     assert json.loads(as_json(value).decode("utf-8", "surrogatepass")) == value
+
+
+@pytest.mark.parametrize("key", ["llm_config", "language_config", "thinker_config"])
+def test_a_config_wrapped_under_another_name_is_changed_too(key: str) -> None:
+    new, alignment = both(chat_donor())
+    text = {"vocab_size": 9, "tie_word_embeddings": True, "eos_token_id": 1, "max_position_embeddings": 77}
+    inner = {"text_config": text} if key == "thinker_config" else text
+    config, _ = new_config({"model_type": "x", key: inner}, alignment, new, None, tied=False)
+    changed = config[key].get("text_config", config[key])
+    assert changed["vocab_size"] == alignment.rows and changed["tie_word_embeddings"] is False
+    assert "vocab_size" not in config and changed["eos_token_id"] == config["eos_token_id"]

@@ -10,11 +10,12 @@ import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from tokswap.align import Alignment
+from tokswap.embedding_roles import TEXT_CONFIG_KEYS, text_config
 from tokswap.vocab import Kind, Vocab
 
 # What a tokenizer_config of any version of transformers reads; all else is in tokenizer.json or names a class.
@@ -99,7 +100,7 @@ def new_tokenizer_config(
         out["additional_special_tokens"] = [name for name in names if isinstance(name, str)]
     if start_id is not None:
         out["bos_token"] = new.texts[new.position[start_id]]
-    text = base_config.get("text_config") or base_config
+    text = text_config(base_config)
     length = text.get("max_position_embeddings") or text.get("n_positions")
     if length:
         out["model_max_length"] = length
@@ -188,8 +189,10 @@ def _remap(part: dict[str, Any], key: str, back: Mapping[int, int], warnings: li
 
 
 def _parts(config: dict[str, Any]) -> list[dict[str, Any]]:
-    text = config.get("text_config")
-    return [config, text] if isinstance(text, dict) else [config]
+    """Return the config and, inside it, those of the language model that it wraps."""
+    found = (config.get(key) for key in TEXT_CONFIG_KEYS)
+    inner = next((part for part in found if isinstance(part, dict)), None)
+    return [config] if inner is None else [config, *_parts(cast("dict[str, Any]", inner))]
 
 
 def _start_text(new: Vocab) -> str:
