@@ -70,7 +70,7 @@ def evaluate(
     from tokswap.evaluation.evaluate import evaluate as score
     from tokswap.sources import open_source
 
-    chosen = _texts(texts)
+    chosen = texts_of(texts)
     checkpoint = open_source(fspath(model), on_progress=on_progress)
     base = None if against is None else open_source(fspath(against), on_progress=on_progress)
     return score(checkpoint, chosen, against=base, on_progress=on_progress, **how)
@@ -86,12 +86,13 @@ def compare(
     from tokswap.comparison import compare as compare_checkpoints
     from tokswap.sources import open_source
 
-    chosen = _texts(texts)
+    chosen = texts_of(texts)
     opened = [open_source(fspath(source), weights=False, on_progress=on_progress) for source in (a, b)]
     return compare_checkpoints(opened[0], opened[1], chosen)
 
 
-def _texts(paths: Sequence[Source] | None) -> Mapping[str, Text]:
+def texts_of(paths: Sequence[Source] | None) -> Mapping[str, Text]:
+    """Return the texts of files and folders by name, or those that come with tokswap for None."""
     from tokswap.evaluation.texts import default_texts, load_texts
 
     if not paths:

@@ -81,10 +81,12 @@ def evaluate(
     """
     output.begin(quiet=quiet, as_json=as_json)
     from tokswap import api
-    from tokswap.evaluation.gate import parse_gate
+    from tokswap.evaluation.gate import check_gate
 
-    for expression in fail_if or []:
-        parse_gate(expression)  # a slip in it should not cost an evaluation
+    if fail_if:  # a slip in one should not cost an evaluation
+        names = api.texts_of(text)
+        for expression in fail_if:
+            check_gate(expression, names, compared=against is not None)
     check_page(report)
     if window_bytes is not None and stride_bytes is None:
         stride_bytes = window_bytes // 2

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokswap.errors import TokswapError
-from tokswap.evaluation.gate import Gate, gate, parse_gate
+from tokswap.evaluation.gate import Gate, check_gate, gate, parse_gate
 from tokswap.report import Figure, Report
 
 FRENCH = Report(
@@ -92,8 +92,21 @@ def test_what_is_no_number_fails() -> None:
 
 
 def test_what_was_not_measured_is_an_error() -> None:
-    with pytest.raises(TokswapError, match="which wasn't scored") as caught:
+    with pytest.raises(TokswapError, match="which isn't scored") as caught:
         gate(REPORT, "bpb[frenhc]>1")
     assert "'french'" in caught.value.hint
     with pytest.raises(TokswapError, match="new_token_mass_ratio"):
         gate(REPORT, "mass>2x")
+
+
+@pytest.mark.parametrize("expression", ["bpb[french]>1", "bpb>1.1x", "mass>0.3", "greedy[french]>2x"])
+def test_what_can_be_decided_passes_the_check(expression: str) -> None:
+    assert check_gate(expression, ["french"], compared=True) == parse_gate(expression)
+
+
+@pytest.mark.parametrize("expression", ["bpb>1.1x", "mass>0.3", "greedy>0.3", "mass>2x"])
+def test_what_needs_a_base_is_refused_without_one(expression: str) -> None:
+    with pytest.raises(TokswapError, match="compares with a base") as caught:
+        check_gate(expression, ["french"], compared=False)
+    assert "--against" in caught.value.hint
+    assert check_gate("bpb[french]>1.1", ["french"], compared=False).text == "french"

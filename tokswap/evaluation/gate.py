@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -38,6 +39,8 @@ METRICS = {
 
 EXAMPLES = "write it like bpb>1.10x (times the base), bpb>1.2 (bits per byte), bpb[french]>1.2x or mass>0.3"
 
+NEEDS_BASE = "name the base model with --against"
+
 EXPRESSION = re.compile(
     r"\s*(?P<metric>[a-z_]+)\s*(?:\[(?P<text>[^\[\]]+)\])?\s*>\s*(?P<limit>\d+(?:\.\d+)?|\.\d+)\s*(?P<x>x?)\s*"
 )
@@ -69,6 +72,19 @@ def parse_gate(expression: str) -> Gate:
     return Gate(found["metric"], float(found["limit"]), bool(found["x"]), text)
 
 
+def check_gate(expression: str, texts: Collection[str], *, compared: bool) -> Gate:
+    """Parse an expression before anything is scored; `compared` tells whether there is a base to compare with.
+
+    Raises TokswapError for what `gate` would refuse after the work: a malformed expression, a text that isn't
+    among `texts`, a figure that needs a base.
+    """
+    wanted = parse_gate(expression)
+    _check_text(wanted.text, texts)
+    if not compared and (wanted.multiple or wanted.metric != "bpb"):
+        raise TokswapError(f"--fail-if {expression!r} compares with a base, and there is none", NEEDS_BASE)
+    return wanted
+
+
 def gate(report: Report, expression: str) -> tuple[bool, str]:
     """Return whether an evaluation fails `expression`, and a sentence that says why or why not.
 
@@ -82,7 +98,7 @@ def gate(report: Report, expression: str) -> tuple[bool, str]:
     if name not in figures:
         raise TokswapError(
             f"--fail-if {expression!r} needs the figure {name}, which this evaluation hasn't got",
-            "name the base model with --against, and check that the tokenizers differ",
+            f"{NEEDS_BASE}, and check that the tokenizers differ",
         )
     figure = figures[name]
     failed = not figure.value <= wanted.limit
@@ -100,10 +116,13 @@ def _number(figure: Figure) -> str:
 
 
 def _section(report: Report, text: str | None) -> Report:
-    if text is None:
-        return report
-    if text not in report.sections:
-        near = get_close_matches(text, report.sections, n=1, cutoff=0)
-        hint = f"did you mean {near[0]!r}?" if near else "the report has no texts"
-        raise TokswapError(f"--fail-if names the text {text!r}, which wasn't scored", hint)
-    return report.sections[text]
+    _check_text(text, report.sections)
+    return report if text is None else report.sections[text]
+
+
+def _check_text(text: str | None, known: Collection[str]) -> None:
+    if text is None or text in known:
+        return
+    near = get_close_matches(text, known, n=1, cutoff=0)
+    hint = f"did you mean {near[0]!r}?" if near else "the report has no texts"
+    raise TokswapError(f"--fail-if names the text {text!r}, which isn't scored", hint)
