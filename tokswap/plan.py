@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -242,7 +242,8 @@ def _new_vocab(tokenizer: TokenizerFiles, donor: Checkpoint) -> Vocab:
 def _align(recipe: Recipe, base: Vocab, new: Vocab) -> Alignment:
     overrides = {new_text: parts.split() for new_text, parts in recipe.map.items()}
     first = align(base, new, overrides=overrides)
-    # On its own tokenizer a model keeps its rows, however few of them the tokenizer names.
+    if first.identical:  # on its own tokenizer a model keeps its rows, however many the donor's model has
+        new = replace(new, rows=base.rows)
     needed = base.rows if first.identical else max(new.rows, new.max_id + 1)
     rows = recipe.pad_vocab_to or needed
     if rows < needed:
