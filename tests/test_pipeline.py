@@ -124,3 +124,22 @@ def test_a_chat_template_in_a_file_of_its_own_comes_along(name: str, tmp_path: P
     chat = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "wall"}]
     rendered = tf.AutoTokenizer.from_pretrained(out).apply_chat_template(chat, tokenize=False)
     assert rendered == "<s>hello<s>wall"
+
+
+def test_the_own_tokenizer_with_another_models_padding_keeps_the_bases_rows(tmp_path: Path) -> None:
+    base = saved(llama(), tmp_path / "base", byte_level())
+    padded = saved(llama(rows=ROWS + 8), tmp_path / "padded", byte_level())
+    out = moved(base, padded, tmp_path / "out")
+    assert (out / "model.safetensors").read_bytes() == (base / "model.safetensors").read_bytes()
+    wide = moved(base, padded, tmp_path / "wide", pad_vocab_to=ROWS + 4)
+    assert tf.LlamaForCausalLM.from_pretrained(wide).config.vocab_size == ROWS + 4
+
+
+def test_calibration_fits_a_model_of_few_positions(tmp_path: Path) -> None:
+    config = tf.GPT2Config(
+        vocab_size=ROWS, n_embd=32, n_layer=1, n_head=2, n_positions=128, bos_token_id=0, eos_token_id=0
+    )
+    base = saved(tf.GPT2LMHeadModel(config), tmp_path / "base", byte_level())
+    donor = with_tokenizer(tmp_path / "donor", sentencepiece())
+    out = moved(base, donor, tmp_path / "out", calibrate="shift")
+    assert json.loads((out / "tokswap.json").read_text())["calibration"]["kind"] == "shift"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tokswap.evaluation.spans import token_spans, windows
+from tokswap.evaluation.spans import Spans, Window, token_spans, windows
 from tokswap.evaluation.texts import Text
 
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from tokswap.evaluation.language_model import LanguageModel
     from tokswap.vocab import Vocab
+
+
+# Text that the base reads at once, in bytes: half of it is context, which is plenty for a mean.
+WINDOW_BYTES = 2048
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def collect_states(
         ids, spans = encode_base(document)
         new_ids, new_spans = encode_new(document)
         begins = dict(zip(new_spans.starts.tolist(), new_ids.tolist(), strict=True))
-        for window in windows(spans):
+        for window in _fitting_windows(spans, lm.max_tokens):
             read = [] if start_id is None else [start_id]
             read += ids[window.first : window.stop - 1].tolist()
             if not read:
@@ -76,6 +80,18 @@ def collect_states(
         if on_progress is not None:
             on_progress(done + 1, len(documents))
     return States(torch.cat(hidden), torch.cat(targets), torch.cat(origins))
+
+
+def _fitting_windows(spans: Spans, positions: int | None) -> list[Window]:
+    """Return windows, halved until each fits the model's positions with its start token."""
+    size = WINDOW_BYTES
+    while positions is not None and size > 2 and any(w.tokens > positions for w in _halves(spans, size)):
+        size //= 2
+    return _halves(spans, size)
+
+
+def _halves(spans: Spans, size: int) -> list[Window]:
+    return windows(spans, window_bytes=size, stride_bytes=size // 2)
 
 
 def _encoder(tokenizer: Mapping[str, Any], vocab: Vocab) -> Callable[[str], tuple[NDArray[np.int64], Any]]:
