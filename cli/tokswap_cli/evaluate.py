@@ -88,8 +88,6 @@ def evaluate(
         for expression in fail_if:
             check_gate(expression, names, compared=against is not None)
     check_page(report)
-    if window_bytes is not None and stride_bytes is None:
-        stride_bytes = window_bytes // 2
     how: dict[str, Any] = {
         "device": device,
         "dtype": dtype,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,27 @@ def test_windows_shrink_for_models_with_few_positions(pair: tuple[Any, Any], tmp
     arm = open_arm(checkpoint(tmp_path / "shortest", byte_level(44), max_position_embeddings=8))
     with pytest.raises(TokswapError, match="too few positions"):
         fit_windows([(arm, [arm.tokenize("水" * 400)])], 512, 256)
+
+
+def test_the_stride_is_half_the_window_unless_given(pair: tuple[Any, Any]) -> None:
+    how = {"device": "cpu", "dtype": "float32", "sample_prompt": None}
+    facts = evaluate(pair[0], TEXTS, window_bytes=256, **how).facts
+    assert (facts["window_bytes"], facts["stride_bytes"]) == (256, 128)
+    assert evaluate(pair[0], TEXTS, window_bytes=256, stride_bytes=64, **how).facts["stride_bytes"] == 64
+
+
+def test_models_bear_the_names_they_were_given(pair: tuple[Any, Any]) -> None:
+    model, base = (replace(arm, source=name) for arm, name in zip(pair, ("mine", "gemma3 (…)"), strict=True))
+    facts = evaluate(model, TEXTS, against=base, **QUICK).facts
+    assert (facts["model"], facts["against"]) == ("mine", "gemma3 (…)")
+
+
+def test_start_tokens_that_differ_are_told_apart(pair: tuple[Any, Any], tmp_path: Path) -> None:
+    tokenizer = json.loads(json.dumps(pair[0].tokenizer).replace("<s>", "<|go|>"))
+    other = checkpoint(tmp_path / "other", tokenizer)
+    config = {"bos_token": "<|go|>", "eos_token": "<|go|>"}
+    report = evaluate(replace(other, tokenizer_config=config), TEXTS, against=pair[1], **QUICK)
+    assert report.facts["start_token"] == "model: '<|go|>', base: '<s>', before every window"
 
 
 def test_max_bytes(pair: tuple[Any, Any]) -> None:

@@ -33,10 +33,12 @@ class Tokenized:
 class Arm:
     """A model's folder, its vocabulary and what turns text into ids; `start_id` comes before every window.
 
-    `max_tokens` is the longest input that the model's positions allow, or None.
+    `source` is how the person named the model; `max_tokens` is the longest input that its positions allow, or
+    None.
     """
 
     folder: Path
+    source: str
     vocab: Vocab
     encoder: Any
     start_id: int
@@ -54,10 +56,10 @@ class Arm:
         except (KeyboardInterrupt, SystemExit, MemoryError):
             raise
         except BaseException as error:  # a panic of the tokenizers library is no Exception
-            raise TokswapError(f"the tokenizer of {self.folder} fails on a text: {error}", _BROKEN) from error
+            raise TokswapError(f"the tokenizer of {self.source} fails on a text: {error}", _BROKEN) from error
         ids = np.asarray(encoded.ids, dtype=np.int64)
         if not len(ids):
-            raise TokswapError(f"the tokenizer of {self.folder} makes no token of {document[:40]!r}", _BROKEN)
+            raise TokswapError(f"the tokenizer of {self.source} makes no token of {document[:40]!r}", _BROKEN)
         if ids.max() >= self.vocab.rows:
             raise TokswapError(
                 f"the text has the token {self.vocab.bytes_of(int(ids.max()))!r}, which the model has no row for",
@@ -77,6 +79,7 @@ def open_arm(checkpoint: Checkpoint) -> Arm:
     vocab = vocab_of(checkpoint)
     return Arm(
         folder=checkpoint.folder,
+        source=checkpoint.source or str(checkpoint.folder),
         vocab=vocab,
         encoder=load_tokenizer(checkpoint.tokenizer, f"the tokenizer of {checkpoint.folder}"),
         start_id=start_token(vocab),

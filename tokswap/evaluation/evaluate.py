@@ -27,8 +27,7 @@ Progress = Callable[[str, int, int], None]
 """Told the stage, how much of it is done and how much there is."""
 
 WINDOW_BYTES = 2048
-STRIDE_BYTES = 1024
-"""Half a window: each byte has at least 1,024 bytes before it, but for the first ones of a document."""
+"""Scored in strides of half a window: each byte has at least 1,024 bytes before it, but for a document's first ones."""
 
 DOMAIN_NOTE = "these texts are few and of few kinds: a figure stands for them, not for a language"
 
@@ -61,7 +60,7 @@ def evaluate(
     device: str = "auto",
     dtype: str = "auto",
     window_bytes: int = WINDOW_BYTES,
-    stride_bytes: int = STRIDE_BYTES,
+    stride_bytes: int | None = None,
     max_bytes: int | None = None,
     sample_prompt: str | None = PROMPT,
     seed: int = 0,
@@ -69,9 +68,11 @@ def evaluate(
 ) -> Report:
     """Return bits per byte and more of `model` on `texts`, and where `against` is given, of that base beside it.
 
-    Both arms see the same bytes with the same bytes of context, after their own start token. `max_bytes` shortens
-    each text; `sample_prompt` None leaves out the greedy sample; `seed` is the bootstrap's. One model is in memory
-    at a time. Raises TokswapError for models, tokenizers, devices and windows that can't be used.
+    Both arms see the same bytes with the same bytes of context, after their own start token. `stride_bytes` None is
+    half a window; `max_bytes` shortens each text; `sample_prompt` None leaves out the greedy sample; `seed` is the
+    bootstrap's. One model is in memory at a time.
+
+    Raises TokswapError for models, tokenizers, devices and windows that can't be used.
     """
     if not texts:
         raise TokswapError("there is no text to score", "name a file of plain text, or leave out --text")
@@ -80,7 +81,8 @@ def evaluate(
     arms = [open_arm(checkpoint) for checkpoint in (model, against) if checkpoint is not None]
     tokenized = [_tokenize(arm, texts) for arm in arms]
     documents = [[d for its in by_text.values() for d in its] for by_text in tokenized]
-    fitted = fit_windows(list(zip(arms, documents, strict=True)), window_bytes, stride_bytes)
+    stride = window_bytes // 2 if stride_bytes is None else stride_bytes
+    fitted = fit_windows(list(zip(arms, documents, strict=True)), window_bytes, stride)
     run = _Run(*fitted, device, dtype, sample_prompt, on_progress)
     new_ids = align(arms[1].vocab, arms[0].vocab).new_ids if against is not None else None
     results = [
@@ -158,13 +160,11 @@ def _section(name: str, text: Text, results: Sequence[_Result], seed: int) -> Re
 def _facts(
     arms: Sequence[Arm], results: Sequence[_Result], run: _Run, texts: Mapping[str, Text]
 ) -> dict[str, Any]:
-    out: dict[str, Any] = {"model": str(arms[0].folder)}
+    out: dict[str, Any] = {"model": arms[0].source}
     if len(arms) > 1:
-        out["against"] = str(arms[1].folder)
-    starts = dict.fromkeys(arm.start_text for arm in arms)
+        out["against"] = arms[1].source
     out |= {
-        "start_token": f"{' and '.join(map(repr, starts))} before every window"
-        + (", in both arms" if len(arms) > 1 else ""),
+        "start_token": _start_tokens([arm.start_text for arm in arms]),
         "window_bytes": run.window_bytes,
         "stride_bytes": run.stride_bytes,
         "interval": f"95 %, bootstrap over chunks of {CHUNK_BYTES} bytes" + (", paired" if arms[1:] else ""),
@@ -181,11 +181,18 @@ def _facts(
     return out
 
 
+def _start_tokens(texts: Sequence[str]) -> str:
+    """Say which token comes before every window, and whose it is where model and base differ."""
+    if len(set(texts)) > 1:
+        return f"model: {texts[0]!r}, base: {texts[1]!r}, before every window"
+    return f"{texts[0]!r} before every window" + (", in both arms" if len(texts) > 1 else "")
+
+
 def _lossy_warning(arm: Arm, tokenized: Mapping[str, Sequence[Tokenized]]) -> str:
     lossy = [name for name, its in tokenized.items() if not all(d.spans.exact for d in its)]
     if not lossy:
         return ""
     return (
-        f"the tokenizer of {arm.folder} changes the text of {', '.join(lossy)} (it normalises, or lacks characters): "
+        f"the tokenizer of {arm.source} changes the text of {', '.join(lossy)} (it normalises, or lacks characters): "
         "its figures are too low there, since what it drops isn't predicted, and its token borders are estimates"
     )
