@@ -82,9 +82,12 @@ def _parameters(method: Method) -> str:
 
 
 def _description(method: Method) -> str:
+    """Return a method's docstring without what is for programmers: which errors it raises."""
     import inspect
+    import re
 
-    return inspect.getdoc(method.function) or method.summary
+    text = inspect.getdoc(method.function) or method.summary
+    return re.sub(r"\s*Raises\s+TokswapError.*", "", text, flags=re.DOTALL)
 
 
 def _type(annotation: Any) -> str:

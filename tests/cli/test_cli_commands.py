@@ -31,6 +31,8 @@ def test_methods(cli: Any) -> None:
     (omp,) = cli("methods", "omp", "--json").document["facts"]["methods"]
     assert omp["parameters"]["k"] == {"default": 64, "type": "int"}
     assert "--set k" in cli("methods", "omp").out
+    for name in ("omp", "subword", "nearest", "map"):
+        assert "Raises" not in cli("methods", name).out and "TokswapError" not in cli("methods", name).out
     kinds = cli("methods", "subword", "--json").document["facts"]["methods"][0]["parameters"]
     assert kinds["output_weights"]["type"].endswith("or None")
 
