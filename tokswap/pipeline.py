@@ -68,7 +68,8 @@ def run_recipe(
     donor = open_source(recipe.donor, weights=False, on_progress=on_progress)
     plan = make_plan(recipe, base, donor)
     if dry_run:
-        return plan_report(plan)
+        planned = plan_report(plan)
+        return replace(planned, warnings=(*planned.warnings, *_refusal(recipe, base, overwrite=overwrite)))
     out = _out_folder(recipe, base, overwrite=overwrite)
     if on_plan is not None:
         on_plan(plan_report(plan))
@@ -89,6 +90,16 @@ def _out_folder(recipe: Recipe, base: Checkpoint, *, overwrite: bool) -> Path:
     out = Path(recipe.out).expanduser()
     check_output(base, out, overwrite=overwrite)
     return out
+
+
+def _refusal(recipe: Recipe, base: Checkpoint, *, overwrite: bool) -> tuple[str, ...]:
+    """Return what would be said against the output folder, were this no dry run."""
+    try:
+        if recipe.out:
+            _out_folder(recipe, base, overwrite=overwrite)
+    except TokswapError as error:
+        return (f"without --dry-run this is refused: {error.what} ({error.hint})",)
+    return ()
 
 
 def _initialise(plan: Plan, on_progress: Progress | None) -> Initialised:

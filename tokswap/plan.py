@@ -73,7 +73,10 @@ def make_plan(recipe: Recipe, base: Checkpoint, donor: Checkpoint) -> Plan:
         method=method,
         parameters=parameters,
         reason=reason,
-        warnings=tuple(_warnings(base, donor, base_vocab, new_vocab, alignment)),
+        warnings=(
+            *_warnings(base, donor, base_vocab, new_vocab, alignment),
+            *_without_effect(base, parameters),
+        ),
     )
 
 
@@ -248,7 +251,7 @@ def _align(recipe: Recipe, base: Vocab, new: Vocab) -> Alignment:
     rows = recipe.pad_vocab_to or needed
     if rows < needed:
         raise TokswapError(
-            f"--pad-vocab-to {rows} is below the {needed} rows that the new vocabulary needs",
+            f"--pad-vocab-to {rows} is below the {needed:,} rows that the new vocabulary needs",
             f"give {needed} or more",
         )
     if recipe.pad_to_multiple_of:
@@ -270,9 +273,9 @@ def _choose_method(
     if not donor.tensors:
         name, reason = "subword", "the donor is a tokenizer without weights"
     elif len(alignment.anchor_ids) < ENOUGH_ANCHORS:
-        name, reason = "subword", f"the two share only {len(alignment.anchor_ids)} tokens"
+        name, reason = "subword", f"the two share only {len(alignment.anchor_ids):,} tokens"
     else:
-        name, reason = "omp", f"the donor has weights, and {len(alignment.anchor_ids)} tokens are shared"
+        name, reason = "omp", f"the donor has weights, and {len(alignment.anchor_ids):,} tokens are shared"
     method = get_method(name)
     return method, check_parameters(method, {}), reason
 
@@ -283,7 +286,7 @@ def _warnings(base: Checkpoint, donor: Checkpoint, old: Vocab, new: Vocab, align
         outside = vocab.ids[vocab.ids >= rows]
         if len(outside):
             texts = ", ".join(repr(vocab.texts[vocab.position[int(i)]]) for i in outside[:3])
-            out.append(f"{len(outside)} tokens of the {name} have no row ({texts}): they are left out")
+            out.append(f"{len(outside):,} tokens of the {name} have no row ({texts}): they are left out")
     before, after = _normaliser(base.tokenizer), _normaliser(donor.tokenizer)
     if before != after:
         out.append(
@@ -292,6 +295,13 @@ def _warnings(base: Checkpoint, donor: Checkpoint, old: Vocab, new: Vocab, align
     if new.role_id("eos") is None and new.role_id("turn_end") is None:
         out.append("the new tokenizer names no eos token: generation stops at the length limit only")
     return out
+
+
+def _without_effect(base: Checkpoint, parameters: Mapping[str, Any]) -> list[str]:
+    """Warn of what was asked for and can't be had, the head being the embedding."""
+    if base.tied and parameters.get("output_weights") is not None:
+        return ["output_weights has no effect: the base is tied, and one matrix takes the input's weights"]
+    return []
 
 
 def _normaliser(tokenizer: Mapping[str, Any]) -> str:

@@ -72,6 +72,6 @@ def check_ids(tokenizer: Mapping[str, Any], rows: int) -> None:
     highest = max((i for probe in PROBES for i in engine.encode(probe).ids), default=0)
     if highest >= rows:
         raise TokswapError(
-            f"the new tokenizer emits id {highest}, and the model has {rows} rows",
+            f"the new tokenizer emits id {highest:,}, and the model has {rows:,} rows",
             "give more rows with --pad-vocab-to",
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tiny_models import byte_level, checkpoint
 
 from tokswap_cli.transplant import assignments, recipe_fields
 
@@ -131,6 +132,33 @@ def test_flags_override_the_recipe(tmp_path: Path) -> None:
 )
 def test_assignments(option: str, text: str, name: str, value: str) -> None:
     assert assignments(option, [text]) == {name: value}
+
+
+def test_output_weights_without_an_output_are_warned_of(cli: Any, tmp_path: Path, donor: Path) -> None:
+    tied = tmp_path / "tied"
+    checkpoint(tied, byte_level(), tie_word_embeddings=True)
+    line = ["transplant", "--base", tied, "--donor", donor, "--dry-run", "--method", "subword", "-q"]
+    assert "output_weights" not in cli(*line).err
+    ran = cli(*line, "--set", "output_weights=first")
+    assert ran.code == 0 and "warning: output_weights has no effect: the base is tied" in ran.err
+
+
+def test_a_dry_run_says_that_the_output_would_be_refused(
+    cli: Any, base: Path, donor: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    line = ["transplant", "--base", base, "--donor", donor, "--out", out, "--dry-run", "-q"]
+    assert "refused" not in cli(*line).err
+    out.mkdir()
+    ran = cli(*line)
+    assert ran.code == 0 and f"warning: without --dry-run this is refused: the output {out} exists" in ran.err
+    assert "refused" not in cli(*line, "--overwrite").err
+
+
+def test_counts_have_thousands_separators(cli: Any, base: Path, donor: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("tokswap.align.Alignment.anchor_ids", list(range(1234)))
+    ran = cli("transplant", "--base", base, "--donor", donor, "--dry-run", "-q")
+    assert "1,234 tokens are shared" in ran.out
 
 
 def test_none_can_be_set(cli: Any, base: Path, donor: Path) -> None:

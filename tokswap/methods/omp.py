@@ -45,7 +45,7 @@ def omp(task: Task, *, k: int = 64, tolerance: float = 0.0) -> Tensor:
         )
     if k > len(task.anchors):
         raise TokswapError(
-            f"omp: k = {k} needs as many shared tokens, and there are {len(task.anchors)}",
+            f"omp: k = {k} needs as many shared tokens, and there are {len(task.anchors):,}",
             f"use --set k={max(1, min(8, len(task.anchors)))} or --method subword",
         )
     assert task.donor is not None
