@@ -28,9 +28,35 @@ def commands(page: Path) -> Iterator[str]:
     """Yield each `tokswap …` call in the page's shell blocks, continued lines joined."""
     for block in FENCE.findall(page.read_text(encoding="utf-8")):
         for line in block.replace("\\\n", " ").splitlines():
-            for call in re.split(r"&&|;|\|", line.removeprefix("$ ")):
-                if re.match(r"\s*(\S*/)?tokswap\s", call):
-                    yield call.split("#")[0].strip()
+            for call in calls(line.removeprefix("$ ")):
+                if Path(call[0]).name == "tokswap":
+                    yield shlex.join(call)
+
+
+def calls(line: str) -> Iterator[list[str]]:
+    """Split a shell line into its calls: comments and redirections left out, what is quoted left alone."""
+    reader = shlex.shlex(line, posix=True, punctuation_chars=True)
+    reader.whitespace_split = True  # else it also splits at the characters of no word, such as @
+    reader.commenters = ""  # shlex would begin a comment inside a word too
+    call: list[str] = []
+    target = False  # is the next word that of a redirection?
+    for word in reader:
+        if target:
+            target = False
+        elif word.startswith("#"):
+            break
+        elif re.fullmatch("[<>]+[&|]?|&>+", word):
+            target = True
+            if call and call[-1] in ("1", "2"):
+                call.pop()
+        elif re.fullmatch("[();<>|&]+", word):
+            if call:
+                yield call
+            call = []
+        else:
+            call.append(word)
+    if call:
+        yield call
 
 
 CALLS = [(page.name, call) for page in PAGES for call in commands(page)]
@@ -43,6 +69,27 @@ def test_marked_commands_stand_in_the_readme(mark: str) -> None:
     assert block, f"continuous integration runs the block after <!-- {mark} -->"
     assert "\n" not in block[1], "one line each"
     assert "-c constraints.txt" in block[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (
+            "tokswap models --json | head -3; tokswap methods",
+            ["tokswap models --json", "head -3", "tokswap methods"],
+        ),
+        ("tokswap inspect a --tokens 'a|b; c # d && e'", ["tokswap inspect a --tokens 'a|b; c # d && e'"]),
+        ("tokswap models > out.txt 2> /dev/null # all of them", ["tokswap models"]),
+        ("tokswap models 2>&1 | grep x && tokswap methods", ["tokswap models", "grep x", "tokswap methods"]),
+        (
+            "tokswap evaluate a --fail-if 'bpb[french]>1.2x'",
+            ["tokswap evaluate a --fail-if 'bpb[french]>1.2x'"],
+        ),
+        ("# tokswap models", []),
+    ],
+)
+def test_shell_lines_are_split_as_a_shell_does(line: str, found: list[str]) -> None:
+    assert list(map(shlex.join, calls(line))) == found
 
 
 def test_there_are_commands_to_check() -> None:
