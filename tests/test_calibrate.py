@@ -81,12 +81,6 @@ def test_masses_are_those_of_the_softmax(head: Head, with_bias: bool, room: int,
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.fixture
-def weak_prior(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few hundred states are little against the prior; what the text alone says is looked at without it."""
-    monkeypatch.setattr("tokswap.calibrate.PRIOR_DEVIATION", 3.0)
-
-
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.1, 0.5, 0.99])
 def test_the_shift_has_the_least_cross_entropy(share: float) -> None:
     groups, rest = log_groups(table(), None, Head())
@@ -132,14 +126,14 @@ def test_a_group_alone_is_solved_as_by_find_shift() -> None:
     assert one[0].c == pytest.approx(find_shift(states(), groups[0], rest, hits()[0]), abs=1e-6)
 
 
-def test_several_groups_settle_together(weak_prior: None) -> None:
+def test_several_groups_settle_together() -> None:
     groups, rest = log_groups(table(), None, Head())
     whole = torch.zeros(STATES, dtype=torch.long)
-    shifts = find_shifts(states(), groups, rest, hits(), whole)
+    shifts = find_shifts(states(), groups, rest, hits(), whole, [3.0, 3.0])
     mean = states().double().mean(0)
     along = states().double() @ mean / mean.square().sum()
     moved = groups.double() - torch.tensor([s.c for s in shifts])[:, None] * along
-    again = find_shifts(states(), moved, rest, hits(), whole)
+    again = find_shifts(states(), moved, rest, hits(), whole, [3.0, 3.0])
     for shift, more in zip(shifts, again, strict=True):
         assert more.mass_before == pytest.approx(shift.mass_after, abs=1e-9)
         assert abs(more.c) < 0.02 * abs(shift.c) + 1e-3  # the prior pulls anew, by next to nothing
@@ -195,10 +189,9 @@ def test_under_a_soft_cap_repeated_shifts_settle() -> None:
 
 
 @pytest.mark.parametrize("cap", [None, 30.0])
-def test_what_is_reported_is_what_the_rows_do(
-    cap: float | None, weak_prior: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_reported_is_what_the_rows_do(cap: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "EVIDENCE", 1e9)  # groups alone
+    monkeypatch.setattr(calibration, "PRIOR_DEVIATION", 3.0)  # 300 states are little against the real one
     names = [b"w%d" % i if i < 30 else b" " * i for i in range(ROWS)]
     tokens = {i: (name.decode(), name, Kind.ORDINARY) for i, name in enumerate(names)}
     plan: Any = SimpleNamespace(

@@ -96,11 +96,13 @@ def expected_counts(
     return torch.cat([counts(part) for part in ids.split(max(1, LOGIT_BYTES // (4 * len(states))))])
 
 
-def find_shift(states: Tensor, log_group: Tensor, log_rest: Tensor, hits: Tensor) -> float:
+def find_shift(
+    states: Tensor, log_group: Tensor, log_rest: Tensor, hits: Tensor, deviation: float = PRIOR_DEVIATION
+) -> float:
     """Return the c, in nats, of the least cross-entropy of group against rest; by bisection of its slope.
 
     `states` Float32[n d]; `log_group`, `log_rest` Float[n] from `log_mass`; `hits` Bool[n] where the next token is
-    of the group.
+    of the group; `deviation` in nats of a normal prior on c.
     """
     import torch
 
@@ -109,7 +111,7 @@ def find_shift(states: Tensor, log_group: Tensor, log_rest: Tensor, hits: Tensor
     truth = hits.double()
 
     def slope(c: float) -> float:
-        return float((along * (truth - torch.sigmoid(start - c * along))).sum()) + c / PRIOR_DEVIATION**2
+        return float((along * (truth - torch.sigmoid(start - c * along))).sum()) + c / deviation**2
 
     low, high = -LARGEST_SHIFT, LARGEST_SHIFT
     while high - low > 1e-5:
@@ -119,18 +121,25 @@ def find_shift(states: Tensor, log_group: Tensor, log_rest: Tensor, hits: Tensor
 
 
 def find_shifts(
-    states: Tensor, log_groups: Tensor, log_rest: Tensor, hits: Tensor, texts: Tensor
+    states: Tensor,
+    log_groups: Tensor,
+    log_rest: Tensor,
+    hits: Tensor,
+    texts: Tensor,
+    deviations: Sequence[float] | None = None,
 ) -> list[Shift]:
     """Return one shift a group, each solved while the others are shifted too.
 
     `log_groups` Float[g n] and `log_rest` Float[n] from `log_mass`, `hits` Bool[g n], `texts` Int[n] the text each
-    state is from. One group after the other, in rounds: a group hardly depends on the others.
+    state is from, `deviations` [g] of the priors. One group after the other, in rounds: a group hardly depends on
+    the others.
     """
     import torch
 
     along = _along_mean(states)
     raw = log_groups.double()
     shifts = [0.0] * len(raw)
+    priors = deviations or [PRIOR_DEVIATION] * len(raw)
 
     def against_rest(group: int) -> Tensor:
         moved = [raw[g] - shifts[g] * along for g in range(len(raw)) if g != group]
@@ -143,7 +152,7 @@ def find_shifts(
     for _ in range(ROUNDS):
         for group in range(len(raw)):
             odds = against_rest(group)
-            best = find_shift(states, odds, torch.zeros_like(odds), hits[group])
+            best = find_shift(states, odds, torch.zeros_like(odds), hits[group], priors[group])
             shifts[group] = harmless(best, odds, along, hits[group], texts)
     shares = hits.double().mean(1).tolist()
     return [Shift(shifts[g], before[g], mass(g), shares[g]) for g in range(len(raw))]

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tokswap.calibrate import (
+    PRIOR_DEVIATION,
     Head,
     Shift,
     expected_counts,
@@ -39,6 +40,8 @@ CAPPED_PASSES = 4
 # every text (`" \xc2"`, a no-break space) are a handful of tokens, and a group can't hold them.
 EVIDENCE = 3.0
 OWN = "own"
+# Standard deviation, in nats, of the prior on the shift of such a token: the text has said enough.
+OWN_DEVIATION = 2.0
 
 
 @dataclass(frozen=True)
@@ -127,12 +130,14 @@ def _shift_groups(plan: Plan, rows: Embeddings, states: States) -> dict[str, Shi
     groups = _groups(plan, rows, states, (new_ids, known), head)
     hits = torch.stack([torch.isin(states.targets, members) for _, members in groups])
 
+    priors = [OWN_DEVIATION if name == OWN else PRIOR_DEVIATION for name, _ in groups]
+
     def mass(ids: Tensor) -> Tensor:
         return log_mass(states.hidden, rows.output_rows, rows.bias, ids, head)
 
     def shift_once() -> list[Shift]:
         log_groups = torch.stack([mass(members) for _, members in groups])
-        found = find_shifts(states.hidden, log_groups, mass(others), hits, states.texts)
+        found = find_shifts(states.hidden, log_groups, mass(others), hits, states.texts, priors)
         for (_, members), shift in zip(groups, found, strict=True):
             shift_rows(rows.output_rows, members, states.hidden, shift.c, head)
         return found
