@@ -143,3 +143,24 @@ def test_calibration_fits_a_model_of_few_positions(tmp_path: Path) -> None:
     donor = with_tokenizer(tmp_path / "donor", sentencepiece())
     out = moved(base, donor, tmp_path / "out", calibrate="shift")
     assert json.loads((out / "tokswap.json").read_text())["calibration"]["kind"] == "shift"
+
+
+def test_a_masked_language_model_is_moved_without_calibration(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    small = {k: v for k, v in SMALL.items() if k != "num_key_value_heads"}
+    model = tf.BertForMaskedLM(tf.BertConfig(**small | {"initializer_range": 0.5}))
+    torch.nn.init.normal_(model.cls.predictions.bias)
+    base = saved(model, tmp_path / "base", byte_level())
+    donor = with_tokenizer(tmp_path / "donor", sentencepiece())
+    out = moved(base, donor, tmp_path / "out", calibrate="auto")
+    assert json.loads((out / "tokswap.json").read_text())["calibration"]["kind"] == "none"
+    written = tf.BertForMaskedLM.from_pretrained(out)
+    head = written.cls.predictions.decoder
+    assert torch.equal(head.weight, written.get_input_embeddings().weight)
+    assert torch.equal(head.bias, table_of(out, "cls.predictions.bias"))
+    old, new = (tf.PreTrainedTokenizerFast(tokenizer_file=str(f / "tokenizer.json")) for f in (base, out))
+    for letter in "abcxyzT":
+        before, after = old.convert_tokens_to_ids(letter), new.convert_tokens_to_ids(letter)
+        assert head.bias[after] == model.cls.predictions.bias[before]
+    with pytest.raises(tokswap.TokswapError, match="tokens to the right"):
+        moved(base, donor, tmp_path / "other", calibrate="shift")

@@ -68,7 +68,12 @@ def calibrate(
     reason = why_not(plan)
     if reason:
         return Calibrated(rows, reason)
-    states = _states(plan, texts, tokenizer, on_progress)
+    try:
+        states = _states(plan, texts, tokenizer, on_progress)
+    except TokswapError as error:  # BERT looks both ways; transformers may not know an architecture
+        if plan.recipe.calibrate == "shift":
+            raise
+        return Calibrated(rows, f"the base can't be run as a causal language model ({error.what})")
     if not worth_shifting(states.hidden):
         return Calibrated(rows, "the calibration text is too short")
     shifts = _shift_groups(plan, rows, states)
