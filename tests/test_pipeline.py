@@ -164,3 +164,10 @@ def test_a_masked_language_model_is_moved_without_calibration(tmp_path: Path) ->
         assert head.bias[after] == model.cls.predictions.bias[before]
     with pytest.raises(tokswap.TokswapError, match="tokens to the right"):
         moved(base, donor, tmp_path / "other", calibrate="shift")
+
+
+@pytest.mark.parametrize("device", ["meta", "nonsense"])
+def test_a_device_that_holds_no_numbers_is_refused(device: str, tmp_path: Path) -> None:
+    base = saved(llama(), tmp_path / "base", byte_level())
+    with pytest.raises(tokswap.TokswapError, match="can't be used"):
+        moved(base, base, tmp_path / "out", device=device)

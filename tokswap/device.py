@@ -22,7 +22,7 @@ def choose_device(device: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
+        torch.empty(1, device=chosen).sum().item()  # the meta device has no numbers to give
     except (RuntimeError, AssertionError) as error:
         raise TokswapError(f"the device {device!r} can't be used", "choose auto, cpu, cuda or mps") from error
     return chosen
