@@ -49,6 +49,17 @@ def test_public_names() -> None:
         _ = tokswap.nonsense
 
 
+def test_comparing_fetches_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(repo: str, *_: object, weights: bool = True) -> None:
+        raise tokswap.TokswapError(f"{repo}: weights {weights}", "")
+
+    monkeypatch.setattr("tokswap.hub.download", download)
+    with pytest.raises(tokswap.TokswapError, match="org/a: weights False"):
+        tokswap.compare("org/a", "org/b")
+    with pytest.raises(tokswap.TokswapError, match="org/a: weights True"):
+        tokswap.evaluate("org/a")
+
+
 def test_bad_sources_are_named() -> None:
     with pytest.raises(tokswap.TokswapError, match="no such file or folder"):
         tokswap.compare("./nowhere", "./neither")

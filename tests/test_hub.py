@@ -24,13 +24,17 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 HUB_CODE = """
 import json, sys
+from tokswap import hub
 from tokswap.errors import TokswapError
 from tokswap.sources import open_source
 steps = []
 try:
-    found = open_source(sys.argv[1], on_progress=lambda *step: steps.append(step))
+    more = {"only_tokenizer": True} if "tokenizer" in sys.argv[2:] else {}
+    found = open_source(sys.argv[1], on_progress=lambda *step: steps.append(step), **more)
     files = sorted(path.name for path in found.folder.iterdir())
-    print(json.dumps({"source": found.source, "files": files, "steps": steps, "tensors": len(found.tensors)}))
+    cached = hub.cached(sys.argv[1].partition("@")[0])
+    print(json.dumps({"source": found.source, "files": files, "steps": steps, "tensors": len(found.tensors),
+                      "cached": cached}))
 except TokswapError as error:
     print(json.dumps({"what": error.what, "hint": error.hint}))
 """
@@ -103,11 +107,11 @@ def hub_address(tmp_path: Path) -> Iterator[str]:
     server.shutdown()
 
 
-def _from_hub(spec: str, tmp_path: Path, **environment: str) -> dict[str, Any]:
+def _from_hub(spec: str, tmp_path: Path, *more: str, **environment: str) -> dict[str, Any]:
     variables = (
         os.environ | {"HF_HOME": str(tmp_path / "hf"), "TOKSWAP_DATA": str(tmp_path / "cache")} | environment
     )
-    command = [sys.executable, "-c", HUB_CODE, spec]
+    command = [sys.executable, "-c", HUB_CODE, spec, *more]
     result = subprocess.run(command, env=variables, capture_output=True, text=True, check=True, timeout=120)
     assert result.stderr == ""  # no progress bars: those are the caller's
     return json.loads(result.stdout)
@@ -121,6 +125,29 @@ def test_a_hub_model_is_pinned_to_its_commit(hub_address: str, tmp_path: Path) -
     assert found["steps"] and found["steps"][-1][0] == "download"
     again = _from_hub(f"org/tiny@{COMMIT}", tmp_path, HF_HUB_OFFLINE="1", HF_ENDPOINT=hub_address)
     assert again["source"] == found["source"]  # from the Hub's cache, without the Hub
+
+
+def test_for_a_tokenizer_no_weights_are_fetched(hub_address: str, tmp_path: Path) -> None:
+    found = _from_hub("org/tiny", tmp_path, "tokenizer", HF_ENDPOINT=hub_address)
+    assert found["tensors"] == 0 and "tokenizer.json" in found["files"]
+    assert not found["cached"] and not [name for name in found["files"] if "safetensors" in name]
+    whole = _from_hub("org/tiny", tmp_path, HF_ENDPOINT=hub_address)
+    assert whole["cached"] and whole["tensors"] > 10, "what was left out is fetched when it is needed"
+    assert _from_hub("org/tiny", tmp_path, "tokenizer", HF_ENDPOINT=hub_address)["tensors"] > 10
+
+
+def test_shards_that_were_begun_are_completed(hub_address: str, tmp_path: Path) -> None:
+    """An index whose shards haven't come is no checkpoint, not for its tokenizer either."""
+    weights = _Hub.files.pop("model.safetensors")
+    names = list(json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")]))
+    index = {"metadata": {}, "weight_map": {n: "model-1.safetensors" for n in names if n != "__metadata__"}}
+    _Hub.files |= {"model.safetensors.index.json": json.dumps(index).encode(), "model-1.safetensors": weights}
+    assert _from_hub("org/tiny", tmp_path, HF_ENDPOINT=hub_address)["tensors"] > 10
+    (shard,) = tmp_path.glob("hf/hub/*/snapshots/*/model-1.safetensors")
+    shard.resolve().unlink()
+    shard.unlink(missing_ok=True)
+    found = _from_hub("org/tiny", tmp_path, "tokenizer", HF_ENDPOINT=hub_address)
+    assert found.get("tensors", 0) > 10, found
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def compare(
     from tokswap.sources import open_source
 
     chosen = texts_of(texts)
-    opened = [open_source(fspath(source), weights=False, on_progress=on_progress) for source in (a, b)]
+    opened = [open_source(fspath(name), only_tokenizer=True, on_progress=on_progress) for name in (a, b)]
     return compare_checkpoints(opened[0], opened[1], chosen)
 
 

@@ -13,9 +13,9 @@ Progress = Callable[[str, int, int], None]
 
 HUB_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^@\s]+))?")
 _TIMEOUT_SECONDS = 10.0  # patience for the first answer: without a network the person hears so at once
+_INDEX = "model.safetensors.index.json"
+_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
 _WANTED = [
-    "*.safetensors",
-    "*.safetensors.index.json",
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -41,11 +41,14 @@ _WANTED = [
 _UNWANTED = ["*/*", "consolidated*.safetensors"]
 
 
-def download(repo: str, revision: str | None = None, on_progress: Progress | None = None) -> Path:
+def download(
+    repo: str, revision: str | None = None, on_progress: Progress | None = None, *, weights: bool = True
+) -> Path:
     """Return the local snapshot folder of a Hub model; its name is the commit hash.
 
-    The Hub's own cache, $HF_HUB_OFFLINE, $HF_ENDPOINT and the token in $HF_TOKEN are honoured. Raises
-    TokswapError, at once when there is no network, if the model can't be had.
+    Without `weights` none are fetched; those that are there already stay. The Hub's own cache, $HF_HUB_OFFLINE,
+    $HF_ENDPOINT and the token in $HF_TOKEN are honoured. Raises TokswapError, at once when there is no network, if
+    the model can't be had.
     """
     from huggingface_hub import snapshot_download
 
@@ -53,21 +56,24 @@ def download(repo: str, revision: str | None = None, on_progress: Progress | Non
         folder = snapshot_download(
             repo,
             revision=revision,
-            allow_patterns=_WANTED,
+            allow_patterns=[*_WANTED, *_WEIGHTS] if weights else _WANTED,
             ignore_patterns=_UNWANTED,
             etag_timeout=_TIMEOUT_SECONDS,
             tqdm_class=_progress_class(on_progress),
         )
     except Exception as error:
         raise _explained(repo, revision, error) from error
+    if not weights and (Path(folder) / _INDEX).exists():
+        # Fetched before, perhaps in part, and an index without its shards is no checkpoint.
+        return download(repo, revision, on_progress)
     return Path(folder)
 
 
 def cached(repo: str) -> bool:
-    """Return whether the Hub's cache on this machine holds a configuration of that model."""
+    """Return whether the Hub's cache on this machine holds that model, with weights."""
     from huggingface_hub import try_to_load_from_cache
 
-    return isinstance(try_to_load_from_cache(repo, "config.json"), str)
+    return any(isinstance(try_to_load_from_cache(repo, name), str) for name in ("model.safetensors", _INDEX))
 
 
 def _progress_class(on_progress: Progress | None) -> Any:

