@@ -29,10 +29,10 @@ def main(folder: str) -> None:
         assert ids[0] == tokenizer.bos_token_id, "the base's start token must travel"
         assert tokenizer.decode(ids[1:]) == text, (text, tokenizer.decode(ids[1:]))
     assert set(model.generation_config.eos_token_id) >= {tokenizer.eos_token_id}
-    prompt = tokenizer("The capital of France is", return_tensors="pt")
+    prompt = tokenizer("Once upon a time, there was", return_tensors="pt")
     out = model.generate(**prompt, max_new_tokens=12, do_sample=False)
     said = tokenizer.decode(out[0, prompt.input_ids.shape[1] :])
-    assert "Paris" in said, said
+    assert said.startswith(" a little girl") and "\ufffd" not in said, said
     manifest = json.loads((Path(folder) / "tokswap.json").read_text(encoding="utf-8"))
     assert manifest["untouched"]["tensors"] > 200
     print(f"{folder}: {rows} rows, {sum(p.numel() for p in model.parameters()):,} parameters, said {said!r}")
