@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-
 # A person's own setting must not decide what the tests of the Hub see; their Hub is a server on this machine.
 os.environ.pop("HF_HUB_OFFLINE", None)
 
