@@ -60,7 +60,10 @@ def evaluate(
     max_bytes: Annotated[
         int | None,
         typer.Option(
-            "--max-bytes", metavar="N", help="Take only the beginning of each text, e.g. --max-bytes 4096."
+            "--max-bytes",
+            metavar="N",
+            min=1,
+            help="Take only the beginning of each text, e.g. --max-bytes 4096.",
         ),
     ] = None,
     fail_if: Annotated[

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokswap.errors import TokswapError
-from tokswap.evaluation.texts import Text, default_texts, load_texts, split_documents
+from tokswap.evaluation.texts import MOST_TEXT_BYTES, Text, default_texts, load_texts, split_documents
 
 
 def test_documents_are_cut_at_percent_lines(tmp_path: Path) -> None:
@@ -71,3 +71,13 @@ def test_the_texts_that_come_along() -> None:
         for k in ("evaluation", "calibration")
     ]
     assert not lines[0] & lines[1]
+
+
+def test_what_has_no_end_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with pytest.raises(TokswapError, match="no file of text"):
+        load_texts([Path("/dev/zero")])
+    huge = tmp_path / "huge.txt"
+    with huge.open("wb") as file:
+        file.truncate(MOST_TEXT_BYTES + 1)
+    with pytest.raises(TokswapError, match="more than"):
+        load_texts([huge])

@@ -15,6 +15,10 @@ SEPARATOR = re.compile(r"^%%[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
 """A line `%%` stands between two documents of a file."""
 
 
+MOST_TEXT_BYTES = 256 * 1024**2
+"""Larger files are refused: a text is read whole, and a CPU scores some kilobytes a second."""
+
+
 @dataclass(frozen=True)
 class Text:
     """Documents under one name; a model sees each document from its start, without the others."""
@@ -92,7 +96,16 @@ def _short_name(file: Path, files: Sequence[Path]) -> str:
 
 
 def _documents(file: Path) -> tuple[str, ...]:
+    if file.exists() and not file.is_file():
+        raise TokswapError(
+            f"{file} is no file of text", "a device or pipe has no end: save its text to a file first"
+        )
     try:
+        if file.stat().st_size > MOST_TEXT_BYTES:
+            raise TokswapError(
+                f"{file} holds more than {MOST_TEXT_BYTES:,} bytes",
+                "cut a sample from it: scoring it would take weeks",
+            )
         content = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise TokswapError(
