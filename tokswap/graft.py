@@ -16,7 +16,7 @@ import numpy as np
 
 from tokswap.align import Alignment
 from tokswap.embedding_roles import TEXT_CONFIG_KEYS, text_config
-from tokswap.vocab import Kind, Vocab
+from tokswap.vocab import Vocab
 
 # What a tokenizer_config of any version of transformers reads; all else is in tokenizer.json or names a class.
 KEPT_TOKENIZER_KEYS = (
@@ -264,8 +264,3 @@ _BARE_TEMPLATE: dict[str, Any] = {
     "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
     "special_tokens": {},
 }
-
-
-def added_text_tokens(new: Vocab) -> int:
-    """Count special tokens: they are named in the report beside the ordinary ones."""
-    return int(np.count_nonzero(new.kinds == Kind.SPECIAL))
