@@ -2,6 +2,7 @@
 
     python benchmarks/against_mergekit.py --base gemma3 --donor smollm2 --method omp --k 64 --rounds 3
     python benchmarks/against_mergekit.py --base smollm2 --donor gemma3 --method omp --k 8
+    python benchmarks/against_mergekit.py --base smollm2 --donor gemma3 --k 64 --sample 64 --max-bytes 0
 
 mergekit (LGPL) is called as a program in an environment of its own and never imported. Wall time and peak memory are
 the operating system's figures for each whole process, taken in turn (A B A B …); both read the same local folders and
@@ -27,6 +28,7 @@ from typing import Any
 
 from texts import other_texts
 
+from tokswap.align import align
 from tokswap.checkpoint import Checkpoint, open_checkpoint
 from tokswap.evaluation.evaluate import evaluate
 from tokswap.evaluation.texts import Text, default_texts, load_texts
@@ -39,17 +41,21 @@ MERGEKIT = "mergekit==0.1.5"
 def main() -> None:
     arguments = _arguments()
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(arguments.threads)
-    program = _mergekit(arguments.mergekit)
+    program = find_mergekit(arguments.mergekit)
     base, donor = open_source(arguments.base), open_source(arguments.donor)
     work = Path(arguments.work or tempfile.mkdtemp(prefix="tokswap-bench-")).absolute()
-    known = [str(_with_known_class(checkpoint, work)) for checkpoint in (base, donor)]
+    known = [str(with_known_class(checkpoint, work)) for checkpoint in (base, donor)]
+    donor_folder = str(donor.folder)
+    if arguments.sample > 1:
+        _sample_new_tokens(base, donor, Path(known[1]), arguments.sample)
+        donor_folder = known[1]
     theirs = [str(program), *known, "{out}", "-a", arguments.method, "--quiet"]
     ours = [sys.executable, "-m", "tokswap_cli", "transplant", "--out", "{out}", "--overwrite", "--quiet"]
     ours += [
         "--base",
         str(base.folder),
         "--donor",
-        str(donor.folder),
+        donor_folder,
         "--method",
         arguments.method,
         "--no-evaluate",
@@ -59,11 +65,13 @@ def main() -> None:
         ours += ["--set", f"k={arguments.k}"]
     commands = {"mergekit": theirs, "tokswap": [*ours, "--calibrate", "none"]}
     runs = _paired(commands, work, arguments.rounds)
-    runs["tokswap, calibrated"] = [_run([*ours, "--calibrate", "shift"], work / "calibrated")]
-    (work / "mergekit-start").mkdir(exist_ok=True)
-    _put_start_back(base, work / "mergekit", work / "mergekit-start")
-    texts = default_texts() | load_texts(other_texts(work / "texts"))
-    scores = _score(base, work, texts, arguments.max_bytes)
+    scores: dict[str, dict[str, Any]] = {}
+    if arguments.max_bytes != 0:
+        runs["tokswap, calibrated"] = [run([*ours, "--calibrate", "shift"], work / "calibrated")]
+        (work / "mergekit-start").mkdir(exist_ok=True)
+        _put_start_back(base, work / "mergekit", work / "mergekit-start")
+        texts = default_texts() | load_texts(other_texts(work / "texts"))
+        scores = _score(base, work, texts, arguments.max_bytes)
     result = {
         "command": " ".join(["python", *sys.argv]),
         "date": datetime.date.today().isoformat(),
@@ -87,16 +95,22 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--donor", default="smollm2")
     parser.add_argument("--method", default="omp", choices=["omp", "subword"])
     parser.add_argument("--k", type=int, default=64)
+    parser.add_argument(
+        "--sample",
+        type=int,
+        default=1,
+        help="give both a donor with every Nth new token only (to time, not to score)",
+    )
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--max-bytes", type=int, help="bytes of each text that are scored (all)")
+    parser.add_argument("--max-bytes", type=int, help="bytes of each text that are scored (all); 0 for none")
     parser.add_argument("--mergekit", help="a mergekit-tokensurgeon program; without it one is installed")
     parser.add_argument("--work", help="folder for outputs (a temporary one)")
     parser.add_argument("--out", help="write the result as JSON")
     return parser.parse_args()
 
 
-def _with_known_class(checkpoint: Checkpoint, work: Path) -> Path:
+def with_known_class(checkpoint: Checkpoint, work: Path) -> Path:
     """Copy a model with the tokenizer class it has on the Hub: mergekit reads the word-start mark off the class."""
     out = work / f"in-{checkpoint.config['model_type']}"
     shutil.copytree(checkpoint.folder, out, dirs_exist_ok=True)
@@ -106,7 +120,34 @@ def _with_known_class(checkpoint: Checkpoint, work: Path) -> Path:
     return out
 
 
-def _mergekit(given: str | None) -> Path:
+def _sample_new_tokens(base: Checkpoint, donor: Checkpoint, folder: Path, step: int) -> None:
+    """Leave only every `step`-th of the new tokens in the tokenizer in `folder`; shared tokens and all rows stay.
+
+    The whole of a large direction takes hours: a sample has the same anchors and the same cost a token.
+    """
+    alignment = align(vocab_of(base), vocab_of(donor))
+    kept = set(alignment.new_ids[::step].tolist())
+    gone = {int(i) for i in alignment.new_ids} - kept
+    hide_tokens(folder / "tokenizer.json", gone)
+
+
+def hide_tokens(file: Path, gone: set[int]) -> None:
+    """Take tokens, and the merges that make or need them, out of a BPE's tokenizer.json; their ids become holes.
+
+    Added tokens stay: the tokenizers library would number them anew.
+    """
+    tokenizer = json.loads(file.read_text(encoding="utf-8"))
+    gone = gone - {entry["id"] for entry in tokenizer["added_tokens"]}
+    model = tokenizer["model"]
+    model["vocab"] = {text: i for text, i in model["vocab"].items() if i not in gone}
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+    model["merges"] = [
+        [a, b] for a, b in pairs if a in model["vocab"] and b in model["vocab"] and a + b in model["vocab"]
+    ]
+    file.write_text(json.dumps(tokenizer), encoding="utf-8")
+
+
+def find_mergekit(given: str | None) -> Path:
     if given:
         return Path(given).absolute()
     folder = Path(tempfile.gettempdir()) / "tokswap-bench-mergekit"
@@ -121,11 +162,11 @@ def _paired(commands: dict[str, list[str]], work: Path, rounds: int) -> dict[str
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():
-            runs[name].append(_run(command, work / name))
+            runs[name].append(run(command, work / name))
     return runs
 
 
-def _run(command: list[str], out: Path) -> dict[str, float]:
+def run(command: list[str], out: Path) -> dict[str, float]:
     """Run one program to its end: wall and CPU seconds and peak resident MB of the process itself."""
     shutil.rmtree(out, ignore_errors=True)
     start = time.perf_counter()
@@ -182,7 +223,7 @@ def _processor() -> str:
 
 def _table(result: dict[str, Any]) -> str:
     scores = result["bits_per_byte"]
-    texts = [text for text in scores["tokswap"] if text != "sample"]
+    texts = [text for text in scores.get("tokswap", {}) if text != "sample"]
     lines = ["| text | base | " + " | ".join(scores) + " |", "|---" * (len(scores) + 2) + "|"]
     for text in texts:
         cells = [scores[name][text]["bits_per_byte"] for name in scores]
