@@ -164,8 +164,8 @@ def _write(
             "by_origin": plan.alignment.counts(),
             "anchors": made.anchors,
         },
-        "calibration": _shift_facts(calibrated),
-        "warnings": [*plan.warnings, *warnings],
+        "calibration": _calibration_facts(calibrated),
+        "warnings": [*plan.warnings, *warnings, *_calibration_warnings(calibrated)],
     }
     return write(
         plan.base,
@@ -305,7 +305,7 @@ def _report(
             f"share_{name}": Figure(shift.share, "share of tokens"),
         }
     figures |= _fit_figures(calibrated)
-    facts = {**planned.facts, "out": str(out), "calibration": _shift_facts(calibrated)}
+    facts = {**planned.facts, "out": str(out), "calibration": _calibration_facts(calibrated)}
     return Report("transplant", facts, figures, {}, tuple(written.get("warnings", plan.warnings)))
 
 
@@ -321,12 +321,27 @@ def _fit_figures(calibrated: Calibrated) -> dict[str, Figure]:
     }
 
 
-def _shift_facts(calibrated: Calibrated) -> dict[str, Any]:
+def _calibration_facts(calibrated: Calibrated) -> dict[str, Any]:
     nats = {name: round(shift.c, 4) for name, shift in calibrated.shifts.items()}
     facts: dict[str, Any] = {"kind": "shift" if nats else "none", "nats": nats, "reason": calibrated.reason}
-    if calibrated.fit is not None:
-        facts |= {"fit": calibrated.fit.reason, "precision": calibrated.fit.precision}
+    fit = calibrated.fit
+    if fit is not None:
+        facts |= {"fit": fit.reason, "precision": fit.precision}
+        facts["kind"] = ("fit-all" if fit.shared else "fit") if fit.kept else facts["kind"]
     return facts
+
+
+def _calibration_warnings(calibrated: Calibrated) -> tuple[str, ...]:
+    fit = calibrated.fit
+    if fit is None:
+        return ()
+    if not fit.kept:
+        return (fit.reason,)
+    return (
+        ("the rows of shared tokens were fitted too: they are not the base's bit for bit",)
+        if fit.shared
+        else ()
+    )
 
 
 def _measure(

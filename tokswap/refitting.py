@@ -42,6 +42,12 @@ class Refitted:
     before: float | None = None
     after: float | None = None
     precision: float | None = None
+    shared: bool = False
+
+    @property
+    def kept(self) -> bool:
+        """Did the fit help, so that the rows are the fitted ones?"""
+        return self.before is not None and self.after is not None and self.after < self.before
 
 
 def refit(
@@ -90,12 +96,19 @@ def refit(
     fitted = replace(rows, input=output) if rows.tied else replace(rows, output=output)
     before = float(losses(evidence[held_out], table_of(rows)).mean())
     after = float(losses(read(fitted, "judge the fit")[held_out], table_of(fitted)).mean())
-    facts = {"states": len(evidence.states), "before": before, "after": after, "precision": found.precision}
-    if after >= before:
-        return Refitted(
-            rows, "not fitted: the model with the fitted rows is no better on held-out text", **facts
-        )
-    return Refitted(fitted, "fitted: held-out text is predicted better", **facts)
+    judged = Refitted(
+        fitted,
+        "fitted: held-out text is predicted better",
+        states=len(evidence.states),
+        before=before,
+        after=after,
+        precision=found.precision,
+        shared=shared,
+    )
+    if judged.kept:
+        return judged
+    reason = "not fitted: the model with fitted rows is no better on held-out text"
+    return replace(judged, rows=rows, reason=reason)
 
 
 def _read(
