@@ -45,6 +45,13 @@ class Head:
             logits = logits.mul_(self.scale)
         return logits if self.cap is None else logits.div_(self.cap).tanh_().mul_(self.cap)
 
+    def slope(self, logits: Tensor) -> Tensor | None:
+        """Return the derivative of the model's logits by the raw products at `logits`; None where it is 1."""
+        if self.cap is None and self.scale == 1.0:
+            return None
+        damping = 1.0 if self.cap is None else 1 - (logits / self.cap).square()
+        return self.scale * damping * logits.new_ones(())
+
 
 @dataclass(frozen=True)
 class Shift:

@@ -23,10 +23,12 @@ from tokswap.device import choose_device, free_memory
 from tokswap.errors import TokswapError
 from tokswap.initialise import Embeddings, silence
 from tokswap.plan import Plan
+from tokswap.refitting import Refitted, refit
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tokswap.evaluation.language_model import LanguageModel
     from tokswap.evaluation.texts import Text
     from tokswap.states import States
 
@@ -45,13 +47,18 @@ OWN = "own"
 OWN_DEVIATION = 4.0
 
 
+# Kinds of calibration that end with a fit: of new rows, or of all.
+FITS = ("fit", "fit-all")
+
+
 @dataclass(frozen=True)
 class Calibrated:
-    """The rows after calibration, the shift of each group of new tokens, and why (or why not)."""
+    """The rows after calibration, the shift of each group of new tokens, what a fit gave, and why (or why not)."""
 
     rows: Embeddings
     reason: str
     shifts: Mapping[str, Shift] = field(default_factory=dict[str, Shift])
+    fit: Refitted | None = None
 
 
 def calibrate(
@@ -64,27 +71,31 @@ def calibrate(
 ) -> Calibrated:
     """Shift new output rows, in place, so that each group gets the probability that it deserves in `texts`.
 
+    Then fit them to the states of the new model where the recipe says so.
+
     `tokenizer` is the new tokenizer.json. Raises TokswapError where calibration was asked for and can't be done.
     """
     reason = why_not(plan)
     if reason:
         return Calibrated(rows, reason)
     try:
-        states = _states(plan, texts, tokenizer, on_progress)
+        lm = _load(plan, on_progress)
+        states = _states(lm, plan, texts, tokenizer, on_progress)
     except TokswapError as error:  # BERT looks both ways; transformers may not know an architecture
-        if plan.recipe.calibrate == "shift":
+        if plan.recipe.calibrate != "auto":
             raise
         return Calibrated(rows, f"the base can't be run as a causal language model ({error.what})")
     if not worth_shifting(states.hidden):
         return Calibrated(rows, "the calibration text is too short")
     shifts = _shift_groups(plan, rows, states)
     silence(plan.alignment, rows.output_rows)
-    why = (
-        "asked for"
-        if plan.recipe.calibrate == "shift"
-        else "rows that are sums know nothing of their frequency"
-    )
-    return Calibrated(rows, why, shifts)
+    if plan.recipe.calibrate not in FITS:
+        by_itself = plan.recipe.calibrate == "auto"
+        why = "rows that are sums know nothing of their frequency" if by_itself else "asked for"
+        return Calibrated(rows, why, shifts)
+    shared = plan.recipe.calibrate == "fit-all"
+    fitted = refit(plan, rows, lm, texts, tokenizer, shared=shared, on_progress=on_progress)
+    return Calibrated(fitted.rows, "asked for", shifts, fitted)
 
 
 def why_not(plan: Plan) -> str:
@@ -98,23 +109,28 @@ def why_not(plan: Plan) -> str:
     if size * MEMORY_FACTOR <= room:
         return ""
     reason = f"the base ({size / 1e9:.1f} GB) is too large to run in {room / 1e9:.1f} GB of free memory"
-    if plan.recipe.calibrate == "shift":
+    if plan.recipe.calibrate != "auto":
         raise TokswapError(reason, "choose --calibrate none, or a machine with more memory")
     return reason
 
 
+def _load(plan: Plan, on_progress: Callable[[str, int, int], None] | None) -> LanguageModel:
+    from tokswap.evaluation.language_model import load_language_model
+
+    if on_progress is not None:
+        on_progress("load the base to calibrate", 0, 1)
+    return load_language_model(plan.base.folder, known_ids=plan.base_vocab.ids, device=plan.recipe.device)
+
+
 def _states(
+    lm: LanguageModel,
     plan: Plan,
     texts: Mapping[str, Text],
     tokenizer: Mapping[str, Any],
     on_progress: Callable[[str, int, int], None] | None,
 ) -> States:
-    from tokswap.evaluation.language_model import load_language_model
     from tokswap.states import collect_states
 
-    if on_progress is not None:
-        on_progress("load the base to calibrate", 0, 1)
-    lm = load_language_model(plan.base.folder, known_ids=plan.base_vocab.ids, device=plan.recipe.device)
     return collect_states(
         lm,
         (plan.base.tokenizer, plan.base_vocab),

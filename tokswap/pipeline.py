@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokswap import __version__, graft
-from tokswap.calibration import Calibrated, calibrate
+from tokswap.calibration import FITS, Calibrated, calibrate
 from tokswap.card import model_card
 from tokswap.checkpoint import Checkpoint, open_checkpoint, read_embeddings
 from tokswap.commit import check_output, write
@@ -62,7 +62,8 @@ def run_recipe(
     folder is then absent or as it was.
     """
     # A text that can't be read is found now, not after the checkpoint is written.
-    calibration_texts = _texts(recipe.calibration_texts, "calibration")
+    fits = recipe.calibrate in FITS  # for a fit no text is too much
+    calibration_texts = _texts(recipe.calibration_texts, "calibration", all_of_it=fits)
     evaluation_texts = _texts(recipe.evaluation_texts, "evaluation")
     base = open_source(recipe.base, on_progress=on_progress)
     donor = open_source(recipe.donor, weights=False, on_progress=on_progress)
@@ -126,10 +127,12 @@ def _initialise(plan: Plan, on_progress: Progress | None) -> Initialised:
     return made
 
 
-def _texts(paths: list[str], kind: Any) -> Mapping[str, Text]:
-    """Return the person's own texts in full, or the beginnings of those that come with tokswap."""
+def _texts(paths: list[str], kind: Any, *, all_of_it: bool = False) -> Mapping[str, Text]:
+    """Return the person's own texts in full, or the beginnings (or all) of those that come with tokswap."""
     if paths:
         return load_texts([Path(p).expanduser() for p in paths])
+    if all_of_it:
+        return default_texts(kind)
     return {name: text.first(DEFAULT_TEXT_BYTES[kind]) for name, text in default_texts(kind).items()}
 
 
@@ -161,8 +164,8 @@ def _write(
             "by_origin": plan.alignment.counts(),
             "anchors": made.anchors,
         },
-        "calibration": _shift_facts(calibrated),
-        "warnings": [*plan.warnings, *warnings],
+        "calibration": _calibration_facts(calibrated),
+        "warnings": [*plan.warnings, *warnings, *_calibration_warnings(calibrated)],
     }
     return write(
         plan.base,
@@ -301,13 +304,44 @@ def _report(
             f"mass_{name}_after": Figure(shift.mass_after, "probability"),
             f"share_{name}": Figure(shift.share, "share of tokens"),
         }
-    facts = {**planned.facts, "out": str(out), "calibration": _shift_facts(calibrated)}
+    figures |= _fit_figures(calibrated)
+    facts = {**planned.facts, "out": str(out), "calibration": _calibration_facts(calibrated)}
     return Report("transplant", facts, figures, {}, tuple(written.get("warnings", plan.warnings)))
 
 
-def _shift_facts(calibrated: Calibrated) -> dict[str, Any]:
+def _fit_figures(calibrated: Calibrated) -> dict[str, Figure]:
+    fit = calibrated.fit
+    if fit is None or fit.before is None or fit.after is None:
+        return {}
+    note = "of text that the fit did not see"
+    return {
+        "fit_states": Figure(fit.states, "tokens"),
+        "fit_loss_before": Figure(round(fit.before, 4), "nats a token", note=note),
+        "fit_loss_after": Figure(round(fit.after, 4), "nats a token", note=note),
+    }
+
+
+def _calibration_facts(calibrated: Calibrated) -> dict[str, Any]:
     nats = {name: round(shift.c, 4) for name, shift in calibrated.shifts.items()}
-    return {"kind": "shift" if nats else "none", "nats": nats, "reason": calibrated.reason}
+    facts: dict[str, Any] = {"kind": "shift" if nats else "none", "nats": nats, "reason": calibrated.reason}
+    fit = calibrated.fit
+    if fit is not None:
+        facts |= {"fit": fit.reason, "precision": fit.precision}
+        facts["kind"] = ("fit-all" if fit.shared else "fit") if fit.kept else facts["kind"]
+    return facts
+
+
+def _calibration_warnings(calibrated: Calibrated) -> tuple[str, ...]:
+    fit = calibrated.fit
+    if fit is None:
+        return ()
+    if not fit.kept:
+        return (fit.reason,)
+    return (
+        ("the rows of shared tokens were fitted too: they are not the base's bit for bit",)
+        if fit.shared
+        else ()
+    )
 
 
 def _measure(

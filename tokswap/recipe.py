@@ -24,7 +24,7 @@ _OPENING = (
     yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken, yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken,
 )  # fmt: skip
 _CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
-Calibration = Literal["auto", "shift", "none"]
+Calibration = Literal["auto", "shift", "fit", "fit-all", "none"]
 
 
 class Recipe(BaseModel):

@@ -82,6 +82,21 @@ def collect_states(
     return States(torch.cat(hidden), torch.cat(targets), torch.cat(origins))
 
 
+def own_states(
+    lm: LanguageModel,
+    tokenizer: Mapping[str, Any],
+    vocab: Vocab,
+    start_id: int | None,
+    texts: Iterable[Text],
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> States:
+    """Run a model over `texts` under its own tokenizer: every state, and the token that comes next."""
+    return collect_states(
+        lm, (tokenizer, vocab), (tokenizer, vocab), start_id, texts, on_progress=on_progress
+    )
+
+
 def _fitting_windows(spans: Spans, positions: int | None) -> list[Window]:
     """Return windows, halved until each fits the model's positions with its start token."""
     size = WINDOW_BYTES

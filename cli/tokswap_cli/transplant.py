@@ -74,7 +74,8 @@ def transplant(
         typer.Option(
             "--calibrate",
             metavar="KIND",
-            help="auto, shift or none: whether new rows are shifted so that they draw the probability of their share.",
+            help="auto, shift, fit, fit-all or none: whether new rows are shifted so that they draw the probability of "
+            "their share, and then fitted to text (fit-all: shared rows too).",
         ),
     ] = None,
     calibration_text: Annotated[

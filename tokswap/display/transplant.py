@@ -143,7 +143,18 @@ def _shifts(report: Report) -> list[Table]:
         for group in groups
     )
     columns = ("new tokens", *(words for _, words in SHIFT_COLUMNS))
-    return [Table("Calibration", columns, rows, "lrrrr")] if rows else []
+    return [Table("Calibration", columns, rows, "lrrrr")] * bool(rows) + _fit(report)
+
+
+def _fit(report: Report) -> list[Table]:
+    """Return what a fit of the output rows gave, if there was one."""
+    names = [
+        ("fit_states", "states fitted to and judged on"),
+        ("fit_loss_before", "held-out loss before"),
+        ("fit_loss_after", "and after"),
+    ]
+    rows = _named(report.figures, names)
+    return [pairs("Fit of the output rows", rows)] if rows else []
 
 
 def _named(figures: Mapping[str, Figure], names: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
