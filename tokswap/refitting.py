@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 
 # Precisions of the prior that are tried, in units of states: with ten thousand states the middle one wins mostly.
-PRECISIONS = (1e4, 3e4, 1e5)
+PRECISIONS = (3e3, 1e4, 3e4)
 # States in a row that are held out together, and of how many such runs one is: neighbours are too much alike.
 RUN, ONE_IN = 100, 5
 # Fewer states than this can't be parted into some to fit and some to judge.
