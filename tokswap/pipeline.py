@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokswap import __version__, graft
+from tokswap.auxiliary import DONOR, auxiliary_vectors
 from tokswap.calibration import FITS, Calibrated, calibrate
 from tokswap.card import model_card
 from tokswap.checkpoint import Checkpoint, open_checkpoint, read_embeddings
@@ -29,6 +30,7 @@ from tokswap.plan import (
     dropped,
     head_name,
     make_plan,
+    needs_auxiliary,
     needs_donor,
     plan_report,
 )
@@ -108,6 +110,7 @@ def _initialise(plan: Plan, on_progress: Progress | None) -> Initialised:
     tokens = [plan.new_vocab.bytes_of(int(i)) for i in plan.alignment.new_ids]
     pieces = spell(base.tokenizer, plan.base_vocab, tokens)
     donor = Embeddings(*read_embeddings(plan.donor)[:2]) if needs_donor(plan) else None
+    auxiliary = _auxiliary(plan, tokens, on_progress) if needs_auxiliary(plan) else None
     made = initialise(
         plan.alignment,
         Embeddings(*read_embeddings(base)),
@@ -116,6 +119,7 @@ def _initialise(plan: Plan, on_progress: Progress | None) -> Initialised:
         pieces,
         plan.method,
         plan.parameters,
+        auxiliary=auxiliary,
         device=str(choose_device(plan.recipe.device)),
         seed=plan.recipe.seed,
         budget=BUDGET,
@@ -125,6 +129,19 @@ def _initialise(plan: Plan, on_progress: Progress | None) -> Initialised:
         rows = replace(made.rows, output=made.rows.input.clone())
         made = replace(made, rows=rows)
     return made
+
+
+def _auxiliary(plan: Plan, new_tokens: list[bytes], on_progress: Progress | None) -> Tensor:
+    """Return the vectors of the base's rows, none for special tokens and holes, and then of the new tokens."""
+    vocab = plan.base_vocab
+    ordinary = [b"" if vocab.is_special(row) else vocab.bytes_of(row) for row in range(plan.base_vocab.rows)]
+    return auxiliary_vectors(
+        plan.recipe.auxiliary,
+        ordinary + new_tokens,
+        device=str(choose_device(plan.recipe.device)),
+        seed=plan.recipe.seed,
+        on_progress=None if on_progress is None else partial(on_progress, "auxiliary vectors"),
+    )
 
 
 def _texts(paths: list[str], kind: Any, *, all_of_it: bool = False) -> Mapping[str, Text]:
@@ -257,7 +274,7 @@ def _recipe_yaml(plan: Plan) -> bytes:
 def _resolved(plan: Plan) -> dict[str, Any]:
     """Return the recipe with what was chosen, fit to be published: of absolute paths only the last part."""
     recipe = plan.recipe
-    sources = {"base": _portable(recipe.base), "donor": _portable(recipe.donor)}
+    sources = {name: _portable(getattr(recipe, name)) for name in ("base", "donor", "auxiliary")}
     texts = {name: [_portable(p) for p in getattr(recipe, name)] for name in TEXT_FIELDS}
     chosen = {"method": plan.method.name, "parameters": dict(plan.parameters)}
     return recipe.model_copy(update={**sources, **texts, **chosen}).model_dump(exclude={"out"})
@@ -289,10 +306,7 @@ def _report(
     figures = {
         **alignment_figures(plan),
         "anchors": Figure(made.anchors, "tokens"),
-        "anchors_dropped": Figure(
-            made.anchors_dropped, "tokens", note="rows that are not finite, zero or untrained"
-        ),
-        "untrained_donor_rows": Figure(made.dead_targets, "tokens", note="made the mean row"),
+        **_set_aside(plan, made),
         "base_parameters": planned.figures["base_parameters"],
         "new_parameters": planned.figures["new_parameters"],
         "tensors_copied_and_proved_equal": Figure(written["untouched"]["tensors"], "tensors"),
@@ -319,6 +333,18 @@ def _fit_figures(calibrated: Calibrated) -> dict[str, Figure]:
         "fit_loss_before": Figure(round(fit.before, 4), "nats a token", note=note),
         "fit_loss_after": Figure(round(fit.after, 4), "nats a token", note=note),
     }
+
+
+def _set_aside(plan: Plan, made: Initialised) -> dict[str, Figure]:
+    """Return the anchors and new tokens that the method could not use, and what became of the latter."""
+    dropped = made.anchors_dropped
+    if plan.recipe.auxiliary == DONOR:
+        unfit = Figure(dropped, "tokens", note="rows that are not finite, zero or untrained")
+        dead = Figure(made.dead_targets, "tokens", note="made the mean row")
+        return {"anchors_dropped": unfit, "untrained_donor_rows": dead}
+    unfit = Figure(dropped, "tokens", note="rows that are untrained, or tokens without a vector")
+    dead = Figure(made.dead_targets, "tokens", note="made the mean of their pieces")
+    return {"anchors_dropped": unfit, "without_vector": dead}
 
 
 def _calibration_facts(calibrated: Calibrated) -> dict[str, Any]:

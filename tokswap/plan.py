@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tokswap.align import Alignment, align
+from tokswap.auxiliary import DONOR, NGRAMS, open_space
 from tokswap.errors import TokswapError
 from tokswap.graft import TokenizerFiles, start_token_id, with_start_token
 from tokswap.methods import Method, get_method
@@ -55,6 +56,8 @@ class Plan:
 def make_plan(recipe: Recipe, base: Checkpoint, donor: Checkpoint) -> Plan:
     """Resolve a recipe. Reads configs, tokenizers and headers, no weights; raises TokswapError for what can't be."""
     _check_base(base, untie=recipe.untie)
+    if recipe.auxiliary not in (DONOR, NGRAMS):
+        open_space(recipe.auxiliary)
     base_vocab = vocab_of(base)
     given = TokenizerFiles(donor.tokenizer, donor.tokenizer_config)
     tokenizer = with_start_token(given, base_vocab, vocab_of(donor))
@@ -75,7 +78,7 @@ def make_plan(recipe: Recipe, base: Checkpoint, donor: Checkpoint) -> Plan:
         reason=reason,
         warnings=(
             *_warnings(base, donor, base_vocab, new_vocab, alignment),
-            *_without_effect(base, parameters),
+            *_without_effect(base, parameters, method, recipe),
         ),
     )
 
@@ -90,6 +93,7 @@ def plan_report(plan: Plan) -> Report:
         "out": plan.recipe.out,
         "method": plan.method.name,
         "parameters": dict(plan.parameters),
+        "auxiliary": plan.recipe.auxiliary,
         "why_this_method": plan.reason,
         "calibration": plan.recipe.calibrate,
         "tied": not plan.untied,
@@ -200,6 +204,15 @@ def table_bytes(plan: Plan) -> int:
 
 def needs_donor(plan: Plan) -> bool:
     """Does the method look at the donor's rows, and are there tokens to make?"""
+    return _reasons(plan) and plan.recipe.auxiliary == DONOR
+
+
+def needs_auxiliary(plan: Plan) -> bool:
+    """Does the method look at auxiliary vectors, and are there tokens to make?"""
+    return _reasons(plan) and plan.recipe.auxiliary != DONOR
+
+
+def _reasons(plan: Plan) -> bool:
     return plan.method.space == "donor" and len(plan.alignment.new_ids) > 0
 
 
@@ -264,10 +277,11 @@ def _choose_method(
 ) -> tuple[Method, Mapping[str, Any], str]:
     if recipe.method != "auto":
         method = get_method(recipe.method)
-        if method.space == "donor" and not donor.tensors and len(alignment.new_ids):
+        lacking = method.space == "donor" and not donor.tensors and recipe.auxiliary == DONOR
+        if lacking and len(alignment.new_ids):
             raise TokswapError(
                 f"method {method.name!r} needs the donor's embeddings, and {donor.source} is a tokenizer alone",
-                "give a donor with weights, or choose --method subword, which needs only the tokenizer",
+                "give a donor with weights, or --auxiliary ngrams, or --method subword, which needs only the tokenizer",
             )
         return method, recipe.parameters, "asked for"
     if not donor.tensors:
@@ -297,11 +311,16 @@ def _warnings(base: Checkpoint, donor: Checkpoint, old: Vocab, new: Vocab, align
     return out
 
 
-def _without_effect(base: Checkpoint, parameters: Mapping[str, Any]) -> list[str]:
-    """Warn of what was asked for and can't be had, the head being the embedding."""
+def _without_effect(
+    base: Checkpoint, parameters: Mapping[str, Any], method: Method, recipe: Recipe
+) -> list[str]:
+    """Warn of what was asked for and changes nothing."""
+    out: list[str] = []
     if base.tied and parameters.get("output_weights") is not None:
-        return ["output_weights has no effect: the base is tied, and one matrix takes the input's weights"]
-    return []
+        out.append("output_weights has no effect: the base is tied, and one matrix takes the input's weights")
+    if method.space == "base" and recipe.auxiliary != DONOR:
+        out.append(f"auxiliary has no effect: method {method.name} looks at no donor or auxiliary space")
+    return out
 
 
 def _normaliser(tokenizer: Mapping[str, Any]) -> str:

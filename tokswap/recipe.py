@@ -37,6 +37,9 @@ class Recipe(BaseModel):
     out: str | None = None
     method: str = "auto"
     parameters: dict[str, Any] = Field(default_factory=dict)
+    auxiliary: str = Field(
+        default="donor", description="the space of donor-space methods: donor, ngrams or a folder"
+    )
     map: dict[str, str] = Field(
         default_factory=dict, description="new token → base tokens, separated by spaces"
     )

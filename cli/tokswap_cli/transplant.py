@@ -60,6 +60,15 @@ def transplant(
             "--set", metavar="KEY=VALUE", help="A parameter of the method, e.g. --set k=8; may be repeated."
         ),
     ] = None,
+    auxiliary: Annotated[
+        str | None,
+        typer.Option(
+            "--auxiliary",
+            metavar="SPACE",
+            help="Where a method compares tokens: donor (its rows), ngrams (spelling), or the folder of a sentence "
+            "encoder or of static vectors, e.g. --auxiliary ngrams.",
+        ),
+    ] = None,
     maps: Annotated[
         list[str] | None,
         typer.Option(
@@ -137,6 +146,7 @@ def transplant(
         "donor": donor,
         "out": out,
         "method": method,
+        "auxiliary": auxiliary,
         "calibrate": calibrate,
         "calibration_texts": calibration_text,
         "untie": untie,

@@ -67,7 +67,9 @@ class Task:
     one donor space); `usable` Int[m] base ids of ordinary tokens with finite rows that are not zero;
     `donor` Float[W e] rows of the donor, or None; `targets` Int[n] the new ids, which are rows of the donor;
     `anchors` Int[S 2] (base id, new id) of tokens that both have, with usable rows on both sides; `pieces` how
-    the base spells the targets. `device` is where the heavy products go; `budget` bytes of working memory.
+    the base spells the targets. In an auxiliary space `donor` holds the vectors of base and new tokens, and the
+    anchors are all base tokens that have one. `device` is where the heavy products go; `budget` bytes of working
+    memory.
     """
 
     base: Tensor | SideBySide
@@ -165,7 +167,7 @@ def _check_donor(name: str, task: Task) -> None:
     if task.donor is None:
         raise TokswapError(
             f"method {name!r} needs the donor's embeddings, and this donor is a tokenizer alone",
-            "give a donor with weights, or choose --method subword, which needs only the tokenizer",
+            "give a donor with weights, or --auxiliary ngrams, or --method subword, which needs only the tokenizer",
         )
     if len(task.anchors) == 0:
         raise TokswapError(
