@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tokswap.align import preferred_ids
-from tokswap.methods import Method, Pieces, Side, SideBySide, Task, get_method
+from tokswap.methods import Links, Method, Pieces, Side, SideBySide, Task, get_method
 from tokswap.methods.floors import BLOCK_ROWS, mean_row
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def initialise(
     parameters: Mapping[str, Any],
     *,
     auxiliary: Tensor | None = None,
+    links: Links | None = None,
     device: str = "cpu",
     seed: int = 0,
     budget: int = 512 * 1024**2,
@@ -93,7 +94,7 @@ def initialise(
     Rows come out in the base's dtype and copied rows bit for bit. `auxiliary` Float[V + n, f], the vectors of all
     base rows and then of the new tokens, takes the donor's place under a donor-space method. A new token whose donor
     row is not finite or zero gets the mean row under such a method, and one without an auxiliary vector the mean of
-    its pieces. `budget` bytes bound a method's working memory.
+    its pieces. `links` are for methods that use parallel text. `budget` bytes bound a method's working memory.
     """
     import torch
 
@@ -108,7 +109,7 @@ def initialise(
     def solve(rows: Tensor | SideBySide, table: Tensor | None, side: Side) -> Tensor:
         task = Task(
             base=rows, usable=usable, targets=space.targets, pieces=pieces, anchors=space.anchors, donor=table,
-            side=side, device=device, seed=seed, budget=budget, on_progress=on_progress,
+            links=links, side=side, device=device, seed=seed, budget=budget, on_progress=on_progress,
         )  # fmt: skip
         alive = space.alive
         if bool(alive.all()):

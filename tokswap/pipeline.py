@@ -22,6 +22,7 @@ from tokswap.errors import TokswapError
 from tokswap.evaluation.evaluate import evaluate
 from tokswap.evaluation.texts import Text, default_texts, load_texts
 from tokswap.initialise import Embeddings, Initialised, initialise
+from tokswap.parallel_texts import Lines, links_of, read_parallel
 from tokswap.pieces import spell
 from tokswap.plan import (
     BUDGET,
@@ -47,7 +48,7 @@ Progress = Callable[[str, int, int], None]
 # Bytes read of each text that comes with tokswap. Three numbers are calibrated, for which some 3,000 states are plenty;
 # the figures after a transplant are a first look in a minute or two, and `tokswap evaluate` reads all.
 DEFAULT_TEXT_BYTES = {"calibration": 1800, "evaluation": 4000}
-TEXT_FIELDS = ("calibration_texts", "evaluation_texts")
+TEXT_FIELDS = ("calibration_texts", "evaluation_texts", "parallel_texts")
 
 
 def run_recipe(
@@ -66,17 +67,18 @@ def run_recipe(
     # A text that can't be read is found now, not after the checkpoint is written.
     fits = recipe.calibrate in FITS  # for a fit no text is too much
     calibration_texts = _texts(recipe.calibration_texts, "calibration", all_of_it=fits)
+    parallel = read_parallel([Path(p).expanduser() for p in recipe.parallel_texts])
     evaluation_texts = _texts(recipe.evaluation_texts, "evaluation")
     base = open_source(recipe.base, on_progress=on_progress)
     donor = open_source(recipe.donor, weights=False, on_progress=on_progress)
-    plan = make_plan(recipe, base, donor)
+    plan = make_plan(recipe, base, donor, evaluation_texts)
     if dry_run:
         planned = plan_report(plan)
         return replace(planned, warnings=(*planned.warnings, *_refusal(recipe, base, overwrite=overwrite)))
     out = _out_folder(recipe, base, overwrite=overwrite)
     if on_plan is not None:
         on_plan(plan_report(plan))
-    made = _initialise(plan, on_progress)
+    made = _initialise(plan, parallel, on_progress)
     calibrated = calibrate(plan, made.rows, calibration_texts, _new_tokenizer(plan), on_progress=on_progress)
     written = _write(plan, made, calibrated, out, overwrite=overwrite, on_progress=on_progress)
     report = _report(plan, made, calibrated, written, out)
@@ -105,7 +107,7 @@ def _refusal(recipe: Recipe, base: Checkpoint, *, overwrite: bool) -> tuple[str,
     return ()
 
 
-def _initialise(plan: Plan, on_progress: Progress | None) -> Initialised:
+def _initialise(plan: Plan, parallel: Lines | None, on_progress: Progress | None) -> Initialised:
     base = plan.base
     tokens = [plan.new_vocab.bytes_of(int(i)) for i in plan.alignment.new_ids]
     pieces = spell(base.tokenizer, plan.base_vocab, tokens)
@@ -120,6 +122,7 @@ def _initialise(plan: Plan, on_progress: Progress | None) -> Initialised:
         plan.method,
         plan.parameters,
         auxiliary=auxiliary,
+        links=None if parallel is None else links_of(parallel, base.tokenizer, plan.tokenizer.tokenizer),
         device=str(choose_device(plan.recipe.device)),
         seed=plan.recipe.seed,
         budget=BUDGET,

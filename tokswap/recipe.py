@@ -45,6 +45,12 @@ class Recipe(BaseModel):
     )
     calibrate: Calibration = "auto"
     calibration_texts: list[str] = Field(default_factory=list)
+    parallel_texts: list[str] = Field(
+        default_factory=list,
+        max_length=2,
+        description="two line-aligned files: the base's language, the new tokenizer's",
+    )
+    keep_digits: Literal["base", "donor"] = "donor"
     untie: bool = False
     pad_vocab_to: int | None = Field(default=None, ge=1)
     pad_to_multiple_of: int | None = Field(default=None, ge=1)

@@ -69,6 +69,23 @@ def transplant(
             "encoder or of static vectors, e.g. --auxiliary ngrams.",
         ),
     ] = None,
+    parallel_text: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--parallel-text",
+            metavar="FILE",
+            help="For trans-tokenizer: two files with a line for a line, e.g. --parallel-text en.txt "
+            "--parallel-text fr.txt: the base's language, then the new tokenizer's.",
+        ),
+    ] = None,
+    keep_digits: Annotated[
+        str | None,
+        typer.Option(
+            "--keep-digits",
+            metavar="WHOSE",
+            help="Whose way to cut numbers the new tokenizer follows: donor or base, e.g. --keep-digits base.",
+        ),
+    ] = None,
     maps: Annotated[
         list[str] | None,
         typer.Option(
@@ -147,6 +164,8 @@ def transplant(
         "out": out,
         "method": method,
         "auxiliary": auxiliary,
+        "parallel_texts": parallel_text,
+        "keep_digits": keep_digits,
         "calibrate": calibrate,
         "calibration_texts": calibration_text,
         "untie": untie,
