@@ -11,11 +11,12 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tokswap.errors import TokswapError
 from tokswap.evaluation.texts import Text
 from tokswap.tokenization import load_tokenizer
-from tokswap.tokenizer_traits import digit_scheme, encode
+from tokswap.tokenizer_traits import CONTEXTS, digit_scheme, encode
 from tokswap.vocab import Vocab
 
 # What numbers stand in, when it is tried whether a changed tokenizer still gives every text back.
@@ -66,14 +67,14 @@ def with_digits_of(
     Raises TokswapError where the base's scheme is no rule, or the donor can't follow it.
     """
     wanted, engine = digit_scheme(*base), load_tokenizer(donor, name)
-    if digit_scheme(engine, donor_vocab) == wanted:
-        return dict(donor)
     pattern = _pattern(wanted)
     if pattern is None:
         raise TokswapError(
             f"--keep-digits base: the base cuts numbers by no rule ({wanted}), and no other tokenizer can follow",
             "leave --keep-digits out: numbers are then cut as the donor does",
         )
+    if digit_scheme(engine, donor_vocab) == wanted:
+        return dict(donor)
     split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
     old = donor.get("pre_tokenizer")
     steps: list[Any] = [] if old is None else [old]
@@ -117,15 +118,28 @@ def _decoded(engine: Any, texts: list[str]) -> list[str]:
     return [str(engine.decode(ids, skip_special_tokens=False)) for ids in encode(engine, texts)]
 
 
-def out_of_use(tokenizer: Mapping[str, Any], vocab: Vocab, ids: Iterable[int]) -> np.ndarray[Any, Any]:
-    """Return those of `ids` (ascending) that hold a digit and that their own text never yields under a tokenizer."""
-    from tokswap.tokenizer_traits import CONTEXTS
+def out_of_use(tokenizer: Mapping[str, Any], vocab: Vocab, ids: Iterable[int]) -> NDArray[np.int64]:
+    """Return those of `ids` that hold a digit and that their own text never yields under a tokenizer.
 
-    with_digits = [i for i in ids if _NUMBER.search(vocab.bytes_of(i).decode("latin-1"))]
-    texts = [vocab.bytes_of(i).decode("utf-8", "ignore") for i in with_digits]
+    Tokens that are no text by themselves (a digit and a part of a character) can't be tried and stay.
+    """
+    texts: dict[int, str] = {}
+    for token_id in ids:
+        token = vocab.bytes_of(token_id)
+        if _NUMBER.search(token.decode("latin-1")) and is_text(token):
+            texts[token_id] = token.decode()
     engine = load_tokenizer(tokenizer)
     used: set[int] = set()
     for context in CONTEXTS:
-        for token_id, found in zip(with_digits, encode(engine, [context + t for t in texts]), strict=True):
-            used |= {token_id} & set(found)
-    return np.array([i for i in with_digits if i not in used], dtype=np.int64)
+        found = encode(engine, [context + text for text in texts.values()])
+        used.update(i for i, cut in zip(texts, found, strict=True) if i in cut)
+    return np.array([i for i in texts if i not in used], dtype=np.int64)
+
+
+def is_text(token: bytes) -> bool:
+    """Tell whether bytes are valid UTF-8."""
+    try:
+        token.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
