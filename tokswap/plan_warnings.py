@@ -49,13 +49,11 @@ def number_warnings(
     after = load_tokenizer(tokenizer, "the new tokenizer"), new
     schemes = digit_scheme(*before), digit_scheme(*after)
     differing, total = differing_share(before, after, texts.values())
-    if schemes[0] == schemes[1] and not differing:
+    if not differing and (total or schemes[0] == schemes[1]):
         return []
-    share = (
-        f"{100 * differing / total:.1f} % of the evaluation text's bytes" if total else "no text was given"
-    )
+    share = f", which is {100 * differing / total:.1f} % of the evaluation text" if total else ""
     return [
-        f"numbers are cut differently: the base {schemes[0]}, the new tokenizer {schemes[1]}: {share}. "
+        f"numbers are cut differently{share} (the base: {schemes[0]}; the new tokenizer: {schemes[1]}); "
         "--keep-digits base keeps the base's way where the donor can follow"
     ]
 
