@@ -172,6 +172,10 @@ def test_a_tokenizer_is_donor_enough_in_an_auxiliary_space(tmp_path: Path) -> No
 def test_a_space_without_effect_is_warned_of_and_a_wrong_one_refused_before_work(tmp_path: Path) -> None:
     base = saved(llama(), tmp_path / "base", byte_level(300))
     donor = with_tokenizer(tmp_path / "donor", sentencepiece())
+    plan = tokswap.transplant(
+        base, donor, dry_run=True, method="omp", parameters={"k": 2}, auxiliary="ngrams"
+    )
+    assert plan.facts["auxiliary"] == "ngrams" and not any("auxiliary" in w for w in plan.warnings)
     plan = tokswap.transplant(base, donor, dry_run=True, method="subword", auxiliary="ngrams")
     assert any("auxiliary has no effect" in warning for warning in plan.warnings)
     with pytest.raises(TokswapError, match="no auxiliary space"):

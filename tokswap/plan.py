@@ -329,7 +329,7 @@ def _seconds(plan: Plan, written: int) -> float:
     from tokswap.device import choose_device, computes_bfloat16
 
     seconds = 2 * written / DISK_RATE
-    if plan.method.name != "omp" or not len(plan.alignment.new_ids):
+    if plan.method.name != "omp" or not needs_donor(plan):
         return seconds
     device = choose_device(plan.recipe.device)
     dtype = torch.bfloat16 if computes_bfloat16(device) else torch.float32
