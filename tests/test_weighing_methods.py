@@ -143,17 +143,20 @@ def test_hybrid_is_the_papers_arithmetic(
     torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_hybrids_defaults_are_those_of_the_papers_code() -> None:
+def test_hybrids_parity_is_the_papers_code_and_its_default_leans_on_neighbours() -> None:
     task = make_task(seed=10)
     expected = torch.stack(plain_hybrid(task, 0.3, 3, 0.3, 0.0)).float()
-    torch.testing.assert_close(get_method("hybrid")(task), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(get_method("hybrid")(task, parity=True), expected, rtol=1e-4, atol=1e-5)
+    own = torch.stack(plain_hybrid(task, 0.3, 3, 0.7, 0.0)).float()
+    torch.testing.assert_close(get_method("hybrid")(task), own, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
         ("hybrid", {"temperature": 0.0}), ("hybrid", {"k": 0}), ("hybrid", {"global_weight": 1.1}),
-        ("hybrid", {"threshold": -0.1}), ("wechsel", {"k": 0}), ("wechsel", {"temperature": -1.0}),
+        ("hybrid", {"threshold": -0.1}), ("hybrid", {"parity": True, "k": 5}), ("wechsel", {"k": 0}),
+        ("wechsel", {"temperature": -1.0}),
     ],
 )  # fmt: skip
 def test_senseless_parameters_are_refused(name: str, parameters: Any) -> None:
