@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tokswap.methods import Pieces, Task
+from tokswap.methods import Links, Pieces, Task
 
 ROWS, WIDTH, DONOR_ROWS, DONOR_WIDTH, ANCHORS, TARGETS = 160, 24, 200, 32, 120, 30
 
@@ -27,4 +27,9 @@ def make_task(seed: int = 0, *, anchors: int = ANCHORS, targets: int = TARGETS) 
         pieces=Pieces(ids, torch.randint(1, 6, ids.shape, generator=g), starts),
         anchors=torch.stack([torch.randperm(ROWS - 1, generator=g)[:anchors], new_ids[:anchors]], dim=1),
         donor=donor,
+        links=Links(
+            torch.randint(0, DONOR_ROWS, (300,), generator=g),
+            torch.randint(0, ROWS, (300,), generator=g),
+            torch.rand(300, generator=g),
+        ),
     )

@@ -12,7 +12,7 @@ import pytest
 import tokswap
 
 PACKAGE = Path(tokswap.__file__).parent
-PURE = ["vocab", "align", "calibrate", "initialise", "graft", "pieces"]
+PURE = ["vocab", "align", "calibrate", "initialise", "graft", "pieces", "cooccurrence", "auxiliary/ngrams"]
 PURE += [f"methods/{path.stem}" for path in sorted((PACKAGE / "methods").glob("*.py"))]
 IMPURE = {
     "pathlib",

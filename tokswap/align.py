@@ -114,6 +114,13 @@ def align(
     return Alignment(source, origin, base.rows, composed, identical)
 
 
+def silenced(alignment: Alignment, ids: NDArray[np.int64]) -> Alignment:
+    """Return the alignment with some new ids silent: tokens that text no longer yields."""
+    origin = alignment.origin.copy()
+    origin[ids] = Origin.SILENT
+    return replace(alignment, origin=origin)
+
+
 def preferred_ids(vocab: Vocab) -> dict[bytes, int]:
     """Return bytes → the id that text yields for them: a plain piece before a fallback byte, the lowest id first."""
     out: dict[bytes, int] = {}

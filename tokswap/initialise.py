@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tokswap.align import preferred_ids
-from tokswap.methods import Method, Pieces, Side, SideBySide, Task
+from tokswap.methods import Links, Method, Pieces, Side, SideBySide, Task, get_method
 from tokswap.methods.floors import BLOCK_ROWS, mean_row
 
 if TYPE_CHECKING:
@@ -49,6 +49,21 @@ class Embeddings:
 
 
 @dataclass(frozen=True)
+class Space:
+    """Where a donor-space method reasons: its rows, and which of them the targets and the anchors are.
+
+    `targets` Int[n] rows of the space, `alive` Bool[n] those that are trained; `anchors` Int[S 2] (base id, row) of
+    the `candidates` that there are.
+    """
+
+    rows: Embeddings | None
+    targets: Tensor
+    alive: Tensor
+    anchors: Tensor
+    candidates: int
+
+
+@dataclass(frozen=True)
 class Initialised:
     """The new rows, with what had to be set aside: counts of anchors used and dropped, and of replaced rows."""
 
@@ -67,6 +82,8 @@ def initialise(
     method: Method,
     parameters: Mapping[str, Any],
     *,
+    auxiliary: Tensor | None = None,
+    links: Links | None = None,
     device: str = "cpu",
     seed: int = 0,
     budget: int = 512 * 1024**2,
@@ -74,37 +91,43 @@ def initialise(
 ) -> Initialised:
     """Make every row of the new vocabulary: copied, composed, initialised by the method, or silent.
 
-    Rows come out in the base's dtype and copied rows bit for bit. A new token whose donor row is not finite or
-    zero gets the mean row under a donor-space method. `budget` bytes bound a method's working memory.
+    Rows come out in the base's dtype and copied rows bit for bit. `auxiliary` Float[V + n, f], the vectors of all
+    base rows and then of the new tokens, takes the donor's place under a donor-space method. A new token whose donor
+    row is not finite or zero gets the mean row under such a method, and one without an auxiliary vector the mean of
+    its pieces. `links` are for methods that use parallel text. `budget` bytes bound a method's working memory.
     """
     import torch
 
     text_ids = torch.tensor(sorted(preferred_ids(base_vocab).values()), dtype=torch.long)
     usable = text_ids[_trained_both(base, text_ids)]
     pieces = _only(pieces, usable)
-    anchors, candidates = _anchors(alignment, text_ids, usable, donor)
-    targets = torch.from_numpy(alignment.new_ids)
-    alive = torch.ones(len(targets), dtype=torch.bool)
-    if method.space == "donor" and donor is not None:
-        alive = _trained_both(donor, targets)
+    if auxiliary is None:
+        space = _donor_space(alignment, text_ids, usable, donor, method)
+    else:
+        space = _auxiliary_space(auxiliary, len(base.input), usable)
 
-    def solve(rows: Tensor | SideBySide, space: Tensor | None, side: Side) -> Tensor:
-        out = mean_row(rows, usable).repeat(len(targets), 1)
+    def solve(rows: Tensor | SideBySide, table: Tensor | None, side: Side) -> Tensor:
+        task = Task(
+            base=rows, usable=usable, targets=space.targets, pieces=pieces, anchors=space.anchors, donor=table,
+            links=links, side=side, device=device, seed=seed, budget=budget, on_progress=on_progress,
+        )  # fmt: skip
+        alive = space.alive
+        if bool(alive.all()):
+            return method(task, **parameters)
+        out = get_method("mean" if auxiliary is None else "subword")(replace(task, on_progress=None))
         if bool(alive.any()):
-            task = Task(
-                base=rows, usable=usable, targets=targets[alive], pieces=_select(pieces, alive), anchors=anchors,
-                donor=space, side=side, device=device, seed=seed, budget=budget, on_progress=on_progress,
-            )  # fmt: skip
+            task = replace(task, targets=space.targets[alive], pieces=_select(pieces, alive))
             out[alive] = method(task, **parameters)
         return out
 
-    new_input, new_output = _both_sides(base, donor, method, solve)
+    new_input, new_output = _both_sides(base, space.rows, method, solve)
     rows = Embeddings(
         input=place(alignment, base.input, new_input),
         output=None if base.output is None else place(alignment, base.output, _given(new_output)),
         bias=None if base.bias is None else _bias(alignment, base.bias, pieces, usable),
     )
-    return Initialised(rows, len(anchors), candidates - len(anchors), int((~alive).sum()))
+    anchors = len(space.anchors)
+    return Initialised(rows, anchors, space.candidates - anchors, int((~space.alive).sum()))
 
 
 def place(alignment: Alignment, base: Tensor, new: Tensor) -> Tensor:
@@ -157,10 +180,10 @@ def _both_sides(
     return solve(base.input, space, "input"), solve(base.output, head_space, "output")
 
 
-def _anchors(
-    alignment: Alignment, text_ids: Tensor, usable: Tensor, donor: Embeddings | None
-) -> tuple[Tensor, int]:
-    """Return Int[S 2] (base id, new id) of shared text tokens trained on both sides, and how many are shared."""
+def _donor_space(
+    alignment: Alignment, text_ids: Tensor, usable: Tensor, donor: Embeddings | None, method: Method
+) -> Space:
+    """Return the space of the donor's rows: its anchors are shared text tokens trained on both sides."""
     import torch
 
     new_ids = torch.from_numpy(alignment.anchor_ids)
@@ -168,7 +191,22 @@ def _anchors(
     fit = torch.isin(base_ids, usable)
     if donor is not None:
         fit &= _trained_both(donor, new_ids)
-    return torch.stack([base_ids[fit], new_ids[fit]], dim=1), int(torch.isin(base_ids, text_ids).sum())
+    targets = torch.from_numpy(alignment.new_ids)
+    alive = torch.ones(len(targets), dtype=torch.bool)
+    if method.space == "donor" and donor is not None:
+        alive = _trained_both(donor, targets)
+    anchors = torch.stack([base_ids[fit], new_ids[fit]], dim=1)
+    return Space(donor, targets, alive, anchors, int(torch.isin(base_ids, text_ids).sum()))
+
+
+def _auxiliary_space(vectors: Tensor, base_rows: int, usable: Tensor) -> Space:
+    """Return the space of auxiliary vectors: every trained base token that has one is an anchor."""
+    import torch
+
+    targets = torch.arange(base_rows, len(vectors))
+    known = usable[_trained(vectors, usable)]
+    anchors = torch.stack([known, known], dim=1)
+    return Space(Embeddings(vectors), targets, _trained(vectors, targets), anchors, len(usable))
 
 
 def _trained_both(embeddings: Embeddings, ids: Tensor) -> Tensor:

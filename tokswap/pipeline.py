@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokswap import __version__, graft
+from tokswap.auxiliary import DONOR, auxiliary_vectors
 from tokswap.calibration import FITS, Calibrated, calibrate
 from tokswap.card import model_card
 from tokswap.checkpoint import Checkpoint, open_checkpoint, read_embeddings
@@ -21,6 +22,7 @@ from tokswap.errors import TokswapError
 from tokswap.evaluation.evaluate import evaluate
 from tokswap.evaluation.texts import Text, default_texts, load_texts
 from tokswap.initialise import Embeddings, Initialised, initialise
+from tokswap.parallel_texts import Lines, links_of, read_parallel
 from tokswap.pieces import spell
 from tokswap.plan import (
     BUDGET,
@@ -29,6 +31,7 @@ from tokswap.plan import (
     dropped,
     head_name,
     make_plan,
+    needs_auxiliary,
     needs_donor,
     plan_report,
 )
@@ -45,7 +48,7 @@ Progress = Callable[[str, int, int], None]
 # Bytes read of each text that comes with tokswap. Three numbers are calibrated, for which some 3,000 states are plenty;
 # the figures after a transplant are a first look in a minute or two, and `tokswap evaluate` reads all.
 DEFAULT_TEXT_BYTES = {"calibration": 1800, "evaluation": 4000}
-TEXT_FIELDS = ("calibration_texts", "evaluation_texts")
+TEXT_FIELDS = ("calibration_texts", "evaluation_texts", "parallel_texts")
 
 
 def run_recipe(
@@ -64,17 +67,18 @@ def run_recipe(
     # A text that can't be read is found now, not after the checkpoint is written.
     fits = recipe.calibrate in FITS  # for a fit no text is too much
     calibration_texts = _texts(recipe.calibration_texts, "calibration", all_of_it=fits)
+    parallel = read_parallel([Path(p).expanduser() for p in recipe.parallel_texts])
     evaluation_texts = _texts(recipe.evaluation_texts, "evaluation")
     base = open_source(recipe.base, on_progress=on_progress)
     donor = open_source(recipe.donor, weights=False, on_progress=on_progress)
-    plan = make_plan(recipe, base, donor)
+    plan = make_plan(recipe, base, donor, evaluation_texts)
     if dry_run:
         planned = plan_report(plan)
         return replace(planned, warnings=(*planned.warnings, *_refusal(recipe, base, overwrite=overwrite)))
     out = _out_folder(recipe, base, overwrite=overwrite)
     if on_plan is not None:
         on_plan(plan_report(plan))
-    made = _initialise(plan, on_progress)
+    made = _initialise(plan, parallel, on_progress)
     calibrated = calibrate(plan, made.rows, calibration_texts, _new_tokenizer(plan), on_progress=on_progress)
     written = _write(plan, made, calibrated, out, overwrite=overwrite, on_progress=on_progress)
     report = _report(plan, made, calibrated, written, out)
@@ -103,11 +107,12 @@ def _refusal(recipe: Recipe, base: Checkpoint, *, overwrite: bool) -> tuple[str,
     return ()
 
 
-def _initialise(plan: Plan, on_progress: Progress | None) -> Initialised:
+def _initialise(plan: Plan, parallel: Lines | None, on_progress: Progress | None) -> Initialised:
     base = plan.base
     tokens = [plan.new_vocab.bytes_of(int(i)) for i in plan.alignment.new_ids]
     pieces = spell(base.tokenizer, plan.base_vocab, tokens)
     donor = Embeddings(*read_embeddings(plan.donor)[:2]) if needs_donor(plan) else None
+    auxiliary = _auxiliary(plan, tokens, on_progress) if needs_auxiliary(plan) else None
     made = initialise(
         plan.alignment,
         Embeddings(*read_embeddings(base)),
@@ -116,6 +121,8 @@ def _initialise(plan: Plan, on_progress: Progress | None) -> Initialised:
         pieces,
         plan.method,
         plan.parameters,
+        auxiliary=auxiliary,
+        links=None if parallel is None else links_of(parallel, base.tokenizer, plan.tokenizer.tokenizer),
         device=str(choose_device(plan.recipe.device)),
         seed=plan.recipe.seed,
         budget=BUDGET,
@@ -125,6 +132,19 @@ def _initialise(plan: Plan, on_progress: Progress | None) -> Initialised:
         rows = replace(made.rows, output=made.rows.input.clone())
         made = replace(made, rows=rows)
     return made
+
+
+def _auxiliary(plan: Plan, new_tokens: list[bytes], on_progress: Progress | None) -> Tensor:
+    """Return the vectors of the base's rows, none for special tokens and holes, and then of the new tokens."""
+    vocab = plan.base_vocab
+    ordinary = [b"" if vocab.is_special(row) else vocab.bytes_of(row) for row in range(plan.base_vocab.rows)]
+    return auxiliary_vectors(
+        plan.recipe.auxiliary,
+        ordinary + new_tokens,
+        device=str(choose_device(plan.recipe.device)),
+        seed=plan.recipe.seed,
+        on_progress=None if on_progress is None else partial(on_progress, "auxiliary vectors"),
+    )
 
 
 def _texts(paths: list[str], kind: Any, *, all_of_it: bool = False) -> Mapping[str, Text]:
@@ -257,7 +277,7 @@ def _recipe_yaml(plan: Plan) -> bytes:
 def _resolved(plan: Plan) -> dict[str, Any]:
     """Return the recipe with what was chosen, fit to be published: of absolute paths only the last part."""
     recipe = plan.recipe
-    sources = {"base": _portable(recipe.base), "donor": _portable(recipe.donor)}
+    sources = {name: _portable(getattr(recipe, name)) for name in ("base", "donor", "auxiliary")}
     texts = {name: [_portable(p) for p in getattr(recipe, name)] for name in TEXT_FIELDS}
     chosen = {"method": plan.method.name, "parameters": dict(plan.parameters)}
     return recipe.model_copy(update={**sources, **texts, **chosen}).model_dump(exclude={"out"})
@@ -289,10 +309,7 @@ def _report(
     figures = {
         **alignment_figures(plan),
         "anchors": Figure(made.anchors, "tokens"),
-        "anchors_dropped": Figure(
-            made.anchors_dropped, "tokens", note="rows that are not finite, zero or untrained"
-        ),
-        "untrained_donor_rows": Figure(made.dead_targets, "tokens", note="made the mean row"),
+        **_set_aside(plan, made),
         "base_parameters": planned.figures["base_parameters"],
         "new_parameters": planned.figures["new_parameters"],
         "tensors_copied_and_proved_equal": Figure(written["untouched"]["tensors"], "tensors"),
@@ -319,6 +336,18 @@ def _fit_figures(calibrated: Calibrated) -> dict[str, Figure]:
         "fit_loss_before": Figure(round(fit.before, 4), "nats a token", note=note),
         "fit_loss_after": Figure(round(fit.after, 4), "nats a token", note=note),
     }
+
+
+def _set_aside(plan: Plan, made: Initialised) -> dict[str, Figure]:
+    """Return the anchors and new tokens that the method could not use, and what became of the latter."""
+    dropped = made.anchors_dropped
+    if plan.recipe.auxiliary == DONOR:
+        unfit = Figure(dropped, "tokens", note="rows that are not finite, zero or untrained")
+        dead = Figure(made.dead_targets, "tokens", note="made the mean row")
+        return {"anchors_dropped": unfit, "untrained_donor_rows": dead}
+    unfit = Figure(dropped, "tokens", note="rows that are untrained, or tokens without a vector")
+    dead = Figure(made.dead_targets, "tokens", note="made the mean of their pieces")
+    return {"anchors_dropped": unfit, "without_vector": dead}
 
 
 def _calibration_facts(calibrated: Calibrated) -> dict[str, Any]:

@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tokswap.align import Alignment, align
+from tokswap.align import Alignment, align, silenced
+from tokswap.auxiliary import DONOR, NGRAMS, open_space
+from tokswap.digits import out_of_use, with_digits_of
 from tokswap.errors import TokswapError
 from tokswap.graft import TokenizerFiles, start_token_id, with_start_token
-from tokswap.methods import Method, get_method
+from tokswap.methods import Method, get_method, no_parallel_text
+from tokswap.plan_warnings import number_warnings, vocab_warnings, without_effect
 from tokswap.recipe import Recipe, check_parameters
 from tokswap.report import Figure, Report
+from tokswap.tokenization import load_tokenizer
 from tokswap.vocab import Vocab, read_vocab, vocab_of
 
 if TYPE_CHECKING:
     from tokswap.checkpoint import Checkpoint
+    from tokswap.evaluation.texts import Text
 
 # Below this many anchors a sparse sum of anchors has too little to choose from.
 ENOUGH_ANCHORS = 1000
@@ -52,14 +57,25 @@ class Plan:
         return self.recipe.untie or not self.base.tied
 
 
-def make_plan(recipe: Recipe, base: Checkpoint, donor: Checkpoint) -> Plan:
-    """Resolve a recipe. Reads configs, tokenizers and headers, no weights; raises TokswapError for what can't be."""
+def make_plan(
+    recipe: Recipe, base: Checkpoint, donor: Checkpoint, texts: Mapping[str, Text] | None = None
+) -> Plan:
+    """Resolve a recipe. Reads configs, tokenizers and headers, no weights; raises TokswapError for what can't be.
+
+    `texts` are asked how many of their bytes are in numbers that the two tokenizers cut differently.
+    """
     _check_base(base, untie=recipe.untie)
+    if recipe.auxiliary not in (DONOR, NGRAMS):
+        open_space(recipe.auxiliary)
     base_vocab = vocab_of(base)
-    given = TokenizerFiles(donor.tokenizer, donor.tokenizer_config)
+    given = TokenizerFiles(_digits(recipe, base, donor), donor.tokenizer_config)
     tokenizer = with_start_token(given, base_vocab, vocab_of(donor))
     new_vocab = _new_vocab(tokenizer, donor)
     alignment = _align(recipe, base_vocab, new_vocab)
+    if tokenizer.tokenizer.get("pre_tokenizer") != donor.tokenizer.get("pre_tokenizer"):
+        alignment = silenced(
+            alignment, out_of_use(tokenizer.tokenizer, new_vocab, alignment.new_ids.tolist())
+        )
     method, parameters, reason = _choose_method(recipe, donor, alignment)
     return Plan(
         recipe=recipe,
@@ -74,8 +90,9 @@ def make_plan(recipe: Recipe, base: Checkpoint, donor: Checkpoint) -> Plan:
         parameters=parameters,
         reason=reason,
         warnings=(
-            *_warnings(base, donor, base_vocab, new_vocab, alignment),
-            *_without_effect(base, parameters),
+            *vocab_warnings(base, donor, base_vocab, new_vocab, alignment),
+            *without_effect(recipe, base, method, parameters),
+            *number_warnings(base, base_vocab, tokenizer.tokenizer, new_vocab, texts or {}),
         ),
     )
 
@@ -90,6 +107,7 @@ def plan_report(plan: Plan) -> Report:
         "out": plan.recipe.out,
         "method": plan.method.name,
         "parameters": dict(plan.parameters),
+        "auxiliary": plan.recipe.auxiliary,
         "why_this_method": plan.reason,
         "calibration": plan.recipe.calibrate,
         "tied": not plan.untied,
@@ -200,6 +218,15 @@ def table_bytes(plan: Plan) -> int:
 
 def needs_donor(plan: Plan) -> bool:
     """Does the method look at the donor's rows, and are there tokens to make?"""
+    return _reasons(plan) and plan.recipe.auxiliary == DONOR
+
+
+def needs_auxiliary(plan: Plan) -> bool:
+    """Does the method look at auxiliary vectors, and are there tokens to make?"""
+    return _reasons(plan) and plan.recipe.auxiliary != DONOR
+
+
+def _reasons(plan: Plan) -> bool:
     return plan.method.space == "donor" and len(plan.alignment.new_ids) > 0
 
 
@@ -264,10 +291,13 @@ def _choose_method(
 ) -> tuple[Method, Mapping[str, Any], str]:
     if recipe.method != "auto":
         method = get_method(recipe.method)
-        if method.space == "donor" and not donor.tensors and len(alignment.new_ids):
+        if method.parallel and not recipe.parallel_texts:
+            raise no_parallel_text(method.name)
+        lacking = method.space == "donor" and not donor.tensors and recipe.auxiliary == DONOR
+        if lacking and len(alignment.new_ids):
             raise TokswapError(
                 f"method {method.name!r} needs the donor's embeddings, and {donor.source} is a tokenizer alone",
-                "give a donor with weights, or choose --method subword, which needs only the tokenizer",
+                "give a donor with weights, or --auxiliary ngrams, or --method subword, which needs only the tokenizer",
             )
         return method, recipe.parameters, "asked for"
     if not donor.tensors:
@@ -280,44 +310,14 @@ def _choose_method(
     return method, check_parameters(method, {}), reason
 
 
-def _warnings(base: Checkpoint, donor: Checkpoint, old: Vocab, new: Vocab, alignment: Alignment) -> list[str]:
-    out = [*base.notes, *donor.notes]
-    for name, vocab, rows in (("base", old, old.rows), ("donor", new, alignment.rows)):
-        outside = vocab.ids[vocab.ids >= rows]
-        if len(outside):
-            texts = ", ".join(repr(vocab.texts[vocab.position[int(i)]]) for i in outside[:3])
-            out.append(f"{len(outside):,} tokens of the {name} have no row ({texts}): they are left out")
-    before, after = _normaliser(base.tokenizer), _normaliser(donor.tokenizer)
-    if before != after:
-        out.append(
-            f"the tokenizers normalise text differently: {before or 'not at all'}, then {after or 'not at all'}"
-        )
-    if new.role_id("eos") is None and new.role_id("turn_end") is None:
-        out.append("the new tokenizer names no eos token: generation stops at the length limit only")
-    return out
-
-
-def _without_effect(base: Checkpoint, parameters: Mapping[str, Any]) -> list[str]:
-    """Warn of what was asked for and can't be had, the head being the embedding."""
-    if base.tied and parameters.get("output_weights") is not None:
-        return ["output_weights has no effect: the base is tied, and one matrix takes the input's weights"]
-    return []
-
-
-def _normaliser(tokenizer: Mapping[str, Any]) -> str:
-    """Name what a normaliser changes in a text; the space marks of SentencePiece change nothing."""
-    found: list[str] = []
-
-    def visit(part: Any) -> None:
-        if isinstance(part, Mapping):
-            if part.get("type") == "Sequence":
-                for child in part.get("normalizers") or []:
-                    visit(child)
-            elif part.get("type") not in ("Replace", "Prepend"):
-                found.append(str(part.get("type")))
-
-    visit(tokenizer.get("normalizer"))
-    return ", ".join(found)
+def _digits(recipe: Recipe, base: Checkpoint, donor: Checkpoint) -> Mapping[str, Any]:
+    """Return the donor's tokenizer.json, cutting numbers as the recipe says."""
+    if recipe.keep_digits == "donor" or base.tokenizer == donor.tokenizer:
+        return donor.tokenizer
+    engine = load_tokenizer(base.tokenizer, f"the tokenizer of {base.source}")
+    return with_digits_of(
+        (engine, vocab_of(base)), donor.tokenizer, vocab_of(donor), f"the tokenizer of {donor.source}"
+    )
 
 
 def _seconds(plan: Plan, written: int) -> float:
@@ -329,7 +329,7 @@ def _seconds(plan: Plan, written: int) -> float:
     from tokswap.device import choose_device, computes_bfloat16
 
     seconds = 2 * written / DISK_RATE
-    if plan.method.name != "omp" or not len(plan.alignment.new_ids):
+    if plan.method.name != "omp" or not needs_donor(plan):
         return seconds
     device = choose_device(plan.recipe.device)
     dtype = torch.bfloat16 if computes_bfloat16(device) else torch.float32

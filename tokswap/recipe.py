@@ -37,11 +37,20 @@ class Recipe(BaseModel):
     out: str | None = None
     method: str = "auto"
     parameters: dict[str, Any] = Field(default_factory=dict)
+    auxiliary: str = Field(
+        default="donor", description="the space of donor-space methods: donor, ngrams or a folder"
+    )
     map: dict[str, str] = Field(
         default_factory=dict, description="new token → base tokens, separated by spaces"
     )
     calibrate: Calibration = "auto"
     calibration_texts: list[str] = Field(default_factory=list)
+    parallel_texts: list[str] = Field(
+        default_factory=list,
+        max_length=2,
+        description="two line-aligned files: the base's language, the new tokenizer's",
+    )
+    keep_digits: Literal["base", "donor"] = "donor"
     untie: bool = False
     pad_vocab_to: int | None = Field(default=None, ge=1)
     pad_to_multiple_of: int | None = Field(default=None, ge=1)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EPILOG = options.examples("tokswap methods", "tokswap methods omp", "tokswap methods subword --json")
 SPACES = {
-    "donor": "among the donor's rows: the donor needs weights",
+    "donor": "among the donor's rows (the donor needs weights) or in the space that --auxiliary names",
     "base": "among the base's rows: a tokenizer.json is donor enough",
 }
 

@@ -60,6 +60,32 @@ def transplant(
             "--set", metavar="KEY=VALUE", help="A parameter of the method, e.g. --set k=8; may be repeated."
         ),
     ] = None,
+    auxiliary: Annotated[
+        str | None,
+        typer.Option(
+            "--auxiliary",
+            metavar="SPACE",
+            help="Where a method compares tokens: donor (its rows), ngrams (spelling), or the folder of a sentence "
+            "encoder or of static vectors, e.g. --auxiliary ngrams.",
+        ),
+    ] = None,
+    parallel_text: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--parallel-text",
+            metavar="FILE",
+            help="For trans-tokenizer: two files with a line for a line, e.g. --parallel-text en.txt "
+            "--parallel-text fr.txt: the base's language, then the new tokenizer's.",
+        ),
+    ] = None,
+    keep_digits: Annotated[
+        str | None,
+        typer.Option(
+            "--keep-digits",
+            metavar="WHOSE",
+            help="Whose way to cut numbers the new tokenizer follows: donor or base, e.g. --keep-digits base.",
+        ),
+    ] = None,
     maps: Annotated[
         list[str] | None,
         typer.Option(
@@ -137,6 +163,9 @@ def transplant(
         "donor": donor,
         "out": out,
         "method": method,
+        "auxiliary": auxiliary,
+        "parallel_texts": parallel_text,
+        "keep_digits": keep_digits,
         "calibrate": calibrate,
         "calibration_texts": calibration_text,
         "untie": untie,

@@ -37,7 +37,9 @@ def renamed(task: Task, to: Tensor) -> Task:
     donor = torch.zeros(int(to.max()) + 1, task.donor.shape[1], dtype=task.donor.dtype)
     donor[to] = task.donor
     anchors = torch.stack([task.anchors[:, 0], to[task.anchors[:, 1]]], dim=1)
-    return replace(task, donor=donor, anchors=anchors, targets=to[task.targets])
+    assert task.links is not None
+    links = replace(task.links, new=to[task.links.new])
+    return replace(task, donor=donor, anchors=anchors, links=links, targets=to[task.targets])
 
 
 def is_random(method: Method) -> bool:

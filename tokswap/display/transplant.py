@@ -64,6 +64,7 @@ def _choices(report: Report, title: str) -> Table:
         ("output", words(facts.get("out"))),
         ("method", method),
         ("parameters", words(facts.get("parameters"))),
+        *([] if facts.get("auxiliary") in (None, "donor") else [("compared in", words(facts["auxiliary"]))]),
         ("calibration", _calibration(facts.get("calibration"))),
         ("embeddings", "tied" if facts.get("tied") else "untied: input and output apart"),
         ("start token", _start(report)),
@@ -125,8 +126,9 @@ def _outcome(report: Report) -> Table:
             figures,
             [
                 ("anchors", "anchors"),
-                ("anchors_dropped", "shared tokens that are no anchors"),
+                ("anchors_dropped", "tokens that are no anchors"),
                 ("untrained_donor_rows", "untrained donor rows"),
+                ("without_vector", "new tokens without a vector"),
                 ("tensors_copied_and_proved_equal", "tensors copied, proved equal by hash"),
             ],
         ),

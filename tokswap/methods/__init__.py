@@ -38,6 +38,18 @@ class Pieces:
 
 
 @dataclass(frozen=True)
+class Links:
+    """What parallel text says of new tokens: `weights` Float[m] is P(base token | new token).
+
+    `new` Int[m] ids of the new vocabulary, `base` Int[m] ids of the base.
+    """
+
+    new: Tensor
+    base: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True)
 class SideBySide:
     """Input and output rows (V d) as one table (V 2d) that is never made: only the rows that are asked for are.
 
@@ -67,7 +79,9 @@ class Task:
     one donor space); `usable` Int[m] base ids of ordinary tokens with finite rows that are not zero;
     `donor` Float[W e] rows of the donor, or None; `targets` Int[n] the new ids, which are rows of the donor;
     `anchors` Int[S 2] (base id, new id) of tokens that both have, with usable rows on both sides; `pieces` how
-    the base spells the targets. `device` is where the heavy products go; `budget` bytes of working memory.
+    the base spells the targets. In an auxiliary space `donor` holds the vectors of base and new tokens, and the
+    anchors are all base tokens that have one. `links` come from parallel text, where there is any. `device` is where
+    the heavy products go; `budget` bytes of working memory.
     """
 
     base: Tensor | SideBySide
@@ -76,6 +90,7 @@ class Task:
     pieces: Pieces
     anchors: Tensor
     donor: Tensor | None = None
+    links: Links | None = None
     side: Side = "tied"
     device: str = "cpu"
     seed: int = 0
@@ -90,12 +105,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Method:
-    """One entry of the registry. `space` says whose rows it reasons in; `defaults` its parameters."""
+    """One entry of the registry: whose rows it reasons in, whether it needs parallel text, and its parameters."""
 
     name: str
     summary: str
     paper: str
     space: Space
+    parallel: bool
     function: Callable[..., Tensor]
     defaults: Mapping[str, Any]
     annotations: Mapping[str, Any]
@@ -104,6 +120,8 @@ class Method:
         """Return Float32[n d], one finite row a target. Raises TokswapError where the task lacks what it needs."""
         if self.space == "donor":
             _check_donor(self.name, task)
+        if self.parallel and task.links is None:
+            raise no_parallel_text(self.name)
         return self.function(task, **parameters)
 
 
@@ -111,12 +129,13 @@ _REGISTRY: dict[str, Method] = {}
 
 
 def method(
-    name: str, *, paper: str, space: Space
+    name: str, *, paper: str, space: Space, parallel: bool = False
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Register a function `(task, *, parameter=default, …) -> Float32[n d]` under a name.
 
     `space` "donor": the rows follow from geometry among the donor's rows, so one solution serves input and
     output when both donor matrices are one. "base": they follow from the base alone, and the sides may differ.
+    `parallel`: it looks at the links that parallel text gives.
     """
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -134,6 +153,7 @@ def method(
             summary=(inspect.getdoc(function) or "").split("\n")[0],
             paper=paper,
             space=space,
+            parallel=parallel,
             function=function,
             defaults={p.name: p.default for p in keywords},
             annotations=inspect.get_annotations(function, eval_str=True),
@@ -161,11 +181,19 @@ def get_method(name: str) -> Method:
     return known[name]
 
 
+def no_parallel_text(name: str) -> TokswapError:
+    """Return the error for a method that needs parallel text and has none."""
+    return TokswapError(
+        f"method {name!r} needs parallel text, and none was given",
+        "give two files with a line for a line: --parallel-text BASE.txt --parallel-text NEW.txt",
+    )
+
+
 def _check_donor(name: str, task: Task) -> None:
     if task.donor is None:
         raise TokswapError(
             f"method {name!r} needs the donor's embeddings, and this donor is a tokenizer alone",
-            "give a donor with weights, or choose --method subword, which needs only the tokenizer",
+            "give a donor with weights, or --auxiliary ngrams, or --method subword, which needs only the tokenizer",
         )
     if len(task.anchors) == 0:
         raise TokswapError(

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from tokswap.errors import TokswapError
-from tokswap.methods import Pieces, SideBySide, Task, method
+from tokswap.methods import Pieces, Task, method
 from tokswap.methods.floors import mean_row
+from tokswap.methods.weighting import ragged_sums
 
 Weights = Literal["mean", "length", "first", "last", "decay"]
-# Targets of one block: their gathered pieces stay within a few hundred MiB at any width.
-BLOCK_TARGETS = 4_096
 
 
 @method("subword", paper="arXiv:2408.05506 (FVT), arXiv:2410.04335 (ReTok)", space="base")
@@ -31,12 +30,11 @@ def subword(
         raise TokswapError("subword: the decay must be from 0 to 1", "try decay=0.5")
     kind = output_weights if task.side == "output" and output_weights is not None else weights
     per_piece = piece_weights(task.pieces, kind, decay)
-    out = torch.empty(len(task.targets), task.base.shape[1])
-    for start in range(0, len(task.targets), BLOCK_TARGETS):
-        stop = min(start + BLOCK_TARGETS, len(task.targets))
-        out[start:stop] = _weighted_sums(task.base, task.pieces, per_piece, start, stop)
-        task.report(stop)
-    empty = task.pieces.starts.diff() == 0
+    counts = task.pieces.starts.diff()
+    owner = torch.arange(len(counts)).repeat_interleave(counts)
+    out = ragged_sums(task.base, task.pieces.ids, owner, per_piece, len(counts), task.budget)
+    task.report(len(counts))
+    empty = counts == 0
     if bool(empty.any()):
         out[empty] = mean_row(task.base, task.usable)
     return out
@@ -57,12 +55,3 @@ def piece_weights(pieces: Pieces, kind: Weights, decay: float) -> Tensor:
     owner = torch.arange(len(counts)).repeat_interleave(counts)
     total = torch.zeros(len(counts)).index_add_(0, owner, raw)
     return raw / total[owner]
-
-
-def _weighted_sums(
-    base: Tensor | SideBySide, pieces: Pieces, weights: Tensor, start: int, stop: int
-) -> Tensor:
-    begin, end = int(pieces.starts[start]), int(pieces.starts[stop])
-    rows = base[pieces.ids[begin:end]].float() * weights[begin:end, None]
-    owner = torch.arange(stop - start).repeat_interleave(pieces.starts[start : stop + 1].diff())
-    return torch.zeros(stop - start, base.shape[1]).index_add_(0, owner, rows)

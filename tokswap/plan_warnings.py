@@ -1,0 +1,88 @@
+"""What a plan warns of: nothing here is an error, and all of it has cost people work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tokswap.align import Alignment
+from tokswap.auxiliary import DONOR
+from tokswap.digits import differing_share
+from tokswap.methods import Method
+from tokswap.recipe import Recipe
+from tokswap.tokenization import load_tokenizer
+from tokswap.tokenizer_traits import digit_scheme
+from tokswap.vocab import Vocab
+
+if TYPE_CHECKING:
+    from tokswap.checkpoint import Checkpoint
+    from tokswap.evaluation.texts import Text
+
+
+def vocab_warnings(
+    base: Checkpoint, donor: Checkpoint, old: Vocab, new: Vocab, alignment: Alignment
+) -> list[str]:
+    """Warn of how the models were made, tokens without rows, normalisers that differ and a missing eos."""
+    out = [*base.notes, *donor.notes]
+    for name, vocab, rows in (("base", old, old.rows), ("donor", new, alignment.rows)):
+        outside = vocab.ids[vocab.ids >= rows]
+        if len(outside):
+            texts = ", ".join(repr(vocab.texts[vocab.position[int(i)]]) for i in outside[:3])
+            out.append(f"{len(outside):,} tokens of the {name} have no row ({texts}): they are left out")
+    before, after = _normaliser(base.tokenizer), _normaliser(donor.tokenizer)
+    if before != after:
+        out.append(
+            f"the tokenizers normalise text differently: {before or 'not at all'}, then {after or 'not at all'}"
+        )
+    if new.role_id("eos") is None and new.role_id("turn_end") is None:
+        out.append("the new tokenizer names no eos token: generation stops at the length limit only")
+    return out
+
+
+def number_warnings(
+    base: Checkpoint, old: Vocab, tokenizer: Mapping[str, Any], new: Vocab, texts: Mapping[str, Text]
+) -> list[str]:
+    """Warn of numbers that the body has never seen cut as the new tokenizer cuts them, with their share of texts."""
+    if base.tokenizer == tokenizer:
+        return []
+    before = load_tokenizer(base.tokenizer, f"the tokenizer of {base.source}"), old
+    after = load_tokenizer(tokenizer, "the new tokenizer"), new
+    schemes = digit_scheme(*before), digit_scheme(*after)
+    differing, total = differing_share(before, after, texts.values())
+    if not differing and (total or schemes[0] == schemes[1]):
+        return []
+    share = f", which is {100 * differing / total:.1f} % of the evaluation text" if total else ""
+    return [
+        f"numbers are cut differently{share} (the base: {schemes[0]}; the new tokenizer: {schemes[1]}); "
+        "--keep-digits base keeps the base's way where the donor can follow"
+    ]
+
+
+def without_effect(
+    recipe: Recipe, base: Checkpoint, method: Method, parameters: Mapping[str, Any]
+) -> list[str]:
+    """Warn of what was asked for and changes nothing."""
+    out: list[str] = []
+    if base.tied and parameters.get("output_weights") is not None:
+        out.append("output_weights has no effect: the base is tied, and one matrix takes the input's weights")
+    if method.space == "base" and recipe.auxiliary != DONOR:
+        out.append(f"auxiliary has no effect: method {method.name} looks at no donor or auxiliary space")
+    if recipe.parallel_texts and not method.parallel:
+        out.append(f"parallel_texts have no effect: method {method.name} looks at none")
+    return out
+
+
+def _normaliser(tokenizer: Mapping[str, Any]) -> str:
+    """Name what a normaliser changes in a text; the space marks of SentencePiece change nothing."""
+    found: list[str] = []
+
+    def visit(part: Any) -> None:
+        if isinstance(part, Mapping):
+            if part.get("type") == "Sequence":
+                for child in part.get("normalizers") or []:
+                    visit(child)
+            elif part.get("type") not in ("Replace", "Prepend"):
+                found.append(str(part.get("type")))
+
+    visit(tokenizer.get("normalizer"))
+    return ", ".join(found)
