@@ -45,7 +45,7 @@ def plain_loop(base: Any, new_tokenizer: dict[str, Any], document: str) -> tuple
 
 
 def test_agrees_with_a_plain_loop(base: Any, tmp_path: Path) -> None:
-    tokenizer = byte_level(44)
+    tokenizer = byte_level(44, CORPUS[1:2])
     model = checkpoint(tmp_path, tokenizer)
     figures = evaluate(model, TEXTS, against=base, **PLAIN).figures
     nats = sum(plain_loop(base, tokenizer, document)[1] for document in DOCUMENTS)
@@ -58,7 +58,7 @@ def test_agrees_with_a_plain_loop(base: Any, tmp_path: Path) -> None:
 
 
 def test_the_pieces_are_the_plain_loops_and_keep_the_borders(base: Any, tmp_path: Path) -> None:
-    tokenizer = byte_level(44)
+    tokenizer = byte_level(44, CORPUS[1:2])
     arm, old = open_arm(checkpoint(tmp_path, tokenizer)), open_arm(base)
     documents = [arm.tokenize(document) for document in DOCUMENTS]
     found = resegment(documents, align(old.vocab, arm.vocab), arm.vocab, base.tokenizer, old.vocab)

@@ -13,6 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +46,7 @@ MOST_NAMED = 20
 
 @dataclass(frozen=True)
 class Written:
-    """What one model wrote after each prompt: its ids, and the text as far as it is compared."""
+    """What one model wrote after each prompt, as far as it is compared: ids and text."""
 
     prompts: tuple[str, ...]
     ids: tuple[list[int], ...]
@@ -59,7 +60,7 @@ def default_prompts() -> tuple[str, ...]:
 
 def write_on(lm: LanguageModel, arm: Arm, prompts: Sequence[str], *, tokens: int = MOST_TOKENS) -> Written:
     """Let a model continue prompts greedily."""
-    ids = continue_greedily(lm, arm, prompts, tokens=tokens)
+    ids = [_first(arm, its) for its in continue_greedily(lm, arm, prompts, tokens=tokens)]
     return Written(tuple(prompts), tuple(ids), tuple(_text(arm, its) for its in ids))
 
 
@@ -144,9 +145,15 @@ def always_emitted(model: Sequence[Sequence[int]], base: Sequence[Sequence[int]]
     ]
 
 
+def _first(arm: Arm, ids: Sequence[int]) -> list[int]:
+    """Return the ids within the bytes that are compared."""
+    ends = accumulate(len(arm.vocab.bytes_of(i)) for i in ids)
+    return [i for i, end in zip(ids, ends, strict=True) if end <= MOST_BYTES]
+
+
 def _text(arm: Arm, ids: Sequence[int]) -> str:
-    """Return exact text (a decoder may drop a first space), cut to the bytes that are compared, whole characters."""
-    content = b"".join(map(arm.vocab.bytes_of, ids))[:MOST_BYTES]
+    """Return exact text (a decoder may drop a first space), without a last character that is not complete."""
+    content = b"".join(map(arm.vocab.bytes_of, ids))
     return codecs.getincrementaldecoder("utf-8")("replace").decode(content)
 
 
