@@ -75,7 +75,7 @@ def run(config: str, *, out: str | None, dry_run: bool, fresh: bool, page: str |
     output.warn(result.all_warnings())
     write_page(result, page)
     if dry_run:
-        output.hint("nothing was run; without --dry-run the cells to do are")
+        output.hint("nothing was run; without --dry-run the cells that are to do will be")
     else:
         output.message(f"written: {result.facts['out']}/leaderboard.md, .json and .html")
     if "failed" in result.figures:

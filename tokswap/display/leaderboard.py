@@ -102,11 +102,10 @@ def _bits(pair: str, cells: Sequence[Report]) -> Table:
     first = evaluation_of(cells[0])
     texts = list(first.sections)
     rows = [(BASE, *_by_text(first, texts, "base_bits_per_byte"))]
-    with_borders = next(
-        (e for e in map(evaluation_of, cells) if "segmentation_difference" in e.figures), None
-    )
-    if with_borders is not None:
-        rows.append((BORDERS, *_by_text(with_borders, texts, "segmentation_bits_per_byte")))
+    # A folder that somebody else made may have a tokenizer of its own.
+    ours = sorted(cells, key=lambda cell: "folder" in cell.facts)
+    borders = [e for e in map(evaluation_of, ours) if "segmentation_difference" in e.figures]
+    rows += [(BORDERS, *_by_text(e, texts, "segmentation_bits_per_byte")) for e in borders[:1]]
     rows += [(row_name(cell), *_by_text(evaluation_of(cell), texts, "bits_per_byte")) for cell in cells]
     columns = ("row", *map(escape, texts), "all texts")
     return Table(f"{escape(pair)}: bits per byte", columns, tuple(rows), "l" + "r" * (len(texts) + 1))
@@ -170,7 +169,7 @@ def _without(report: Report) -> Table:
             escape(str(cell.facts["pair"])),
             row_name(cell),
             label(str(cell.facts["state"])),
-            words(cell.facts.get("reason")),
+            words(cell.facts.get("reason") or ", ".join(_how(cell.facts))),
             words(cell.facts.get("hint")),
         )
         for cell in report.sections.values()
