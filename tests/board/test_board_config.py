@@ -24,7 +24,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         "own": {"method": "mean", "out": "x"},
         "where": {"method": "mean", "pairs": ["nowhere"]},
     }
-    folders = {"k": "x", "braces": "{nothing}/x"}
+    folders = {"k": "x", "braces": "{nothing}/x", "there": {"folder": "x", "pairs": ["elsewhere"]}}
     with pytest.raises(TokswapError) as caught:
         make_leaderboard({**PLAIN, "methods": rows, "rows": folders})
     for words in (
@@ -35,6 +35,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         "there is no pair nowhere",
         "rows.k: a method has that name",
         "rows.braces",
+        "rows.there.pairs: there is no pair elsewhere",
     ):
         assert words in caught.value.what
 
@@ -61,15 +62,22 @@ def test_cells_are_rows_on_pairs() -> None:
         {
             **PLAIN,
             "methods": {"sub": {"method": "subword"}, "omp": {"method": "omp", "pairs": ["ba"]}},
-            "rows": {"theirs": "out/{pair}/{base}-{donor}"},
+            "rows": {"theirs": "out/{pair}/{base}-{donor}", "one": {"folder": "x", "pairs": ["ab"]}},
             "defaults": {"calibrate": "none", "seed": 3},
             "device": "cpu",
         }
     )
     cells = cells_of(config)
-    assert [cell.name for cell in cells] == ["ab--sub", "ab--theirs", "ba--sub", "ba--omp", "ba--theirs"]
+    assert [cell.name for cell in cells] == [
+        "ab--sub",
+        "ab--theirs",
+        "ab--one",
+        "ba--sub",
+        "ba--omp",
+        "ba--theirs",
+    ]
     assert cells[1].folder == Path("out/ab/a-b") and cells[1].recipe is None
-    recipe = cells[3].recipe
+    recipe = cells[4].recipe
     assert recipe is not None
     assert (recipe.base, recipe.donor, recipe.calibrate, recipe.seed, recipe.device) == (
         "b",

@@ -54,8 +54,9 @@ def _cells_of_pair(config: Leaderboard, name: str) -> list[Cell]:
         if fields.pairs is None or name in fields.pairs
     ]
     given = [
-        Cell(name, row, pair.base, pair.donor, folder=folder_of(template, name, pair))
-        for row, template in config.rows.items()
+        Cell(name, row, pair.base, pair.donor, folder=folder_of(fields.folder, name, pair))
+        for row, fields in config.folders.items()
+        if fields.pairs is None or name in fields.pairs
     ]
     return [*made, *given]
 

@@ -105,7 +105,8 @@ def _progress(say: Say) -> Progress:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.read()
+    while os.read(0, 4096):  # sys.stdin's own lock would be held when the interpreter shuts down
+        pass
     os._exit(ORPHANED)
 
 

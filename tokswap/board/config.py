@@ -47,11 +47,20 @@ class Row(BaseModel):
         return dict(self.model_extra or {})
 
 
+class Folder(BaseModel):
+    """A row that is only evaluated: a folder with {pair}, {base} and {donor} in it, and the pairs that have one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: str
+    pairs: list[str] | None = None
+
+
 class Leaderboard(BaseModel):
     """Rows x pairs x texts. `texts` are names of those that come with tokswap, or files; empty means the former all.
 
     `methods`: row → recipe fields; `every_method` adds each registered method that no row names, with its defaults;
-    `defaults` are recipe fields of all of them. `rows`: row → template of a folder that is only evaluated.
+    `defaults` are recipe fields of all of them. `rows`: row → folder that is only evaluated, or its template alone.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,7 +71,7 @@ class Leaderboard(BaseModel):
     methods: dict[Name, Row] = Field(default_factory=dict)
     every_method: bool = False
     defaults: dict[str, Any] = Field(default_factory=dict)
-    rows: dict[Name, str] = Field(default_factory=dict)
+    rows: dict[Name, str | Folder] = Field(default_factory=dict)
     texts: list[str] = Field(default_factory=list)
     max_bytes: int | None = Field(default=None, ge=1)
     segmentation: bool = True
@@ -71,6 +80,11 @@ class Leaderboard(BaseModel):
     dtype: str = "auto"
     threads: int | None = Field(default=None, ge=1)
     keep_checkpoints: bool = False
+
+    @property
+    def folders(self) -> dict[str, Folder]:
+        """The rows that are only evaluated."""
+        return {n: Folder(folder=row) if isinstance(row, str) else row for n, row in self.rows.items()}
 
     @property
     def all_methods(self) -> dict[str, Row]:
@@ -132,8 +146,7 @@ def _wrong_rows(config: Leaderboard) -> list[str]:
     out: list[str] = []
     pair = next(iter(config.pairs.values()))
     for name, row in config.all_methods.items():
-        if unknown := [p for p in row.pairs or [] if p not in config.pairs]:
-            out.append(f"methods.{name}.pairs: there is no pair {', '.join(unknown)}")
+        out += _wrong_pairs(config, f"methods.{name}", row.pairs)
         try:
             recipe_of(config, row, pair)
         except TokswapError as error:
@@ -143,13 +156,19 @@ def _wrong_rows(config: Leaderboard) -> list[str]:
 
 def _wrong_folders(config: Leaderboard) -> list[str]:
     out = [f"rows.{name}: a method has that name" for name in config.rows if name in config.all_methods]
-    for name, template in config.rows.items():
+    for name, row in config.folders.items():
+        out += _wrong_pairs(config, f"rows.{name}", row.pairs)
         try:
-            template.format(**dict.fromkeys(PLACES, ""))
+            row.folder.format(**dict.fromkeys(PLACES, ""))
         except (KeyError, ValueError, IndexError):
             places = ", ".join("{" + place + "}" for place in PLACES)
-            out.append(f"rows.{name}: {template!r} may have {places} in it, and no other braces")
+            out.append(f"rows.{name}: {row.folder!r} may have {places} in it, and no other braces")
     return out
+
+
+def _wrong_pairs(config: Leaderboard, where: str, pairs: list[str] | None) -> list[str]:
+    unknown = [name for name in pairs or [] if name not in config.pairs]
+    return [f"{where}.pairs: there is no pair {', '.join(unknown)}"] if unknown else []
 
 
 def _wrong(sentences: list[str]) -> TokswapError:

@@ -35,14 +35,12 @@ class Done:
 def run_job(job: Mapping[str, Any], *, threads: int | None, on_progress: Progress | None = None) -> Done:
     """Carry out a job of `tokswap.board.child`. Raises TokswapError for what it raises there, or when it dies."""
     start = time.perf_counter()
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tokswap.board.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=_environment(threads),
-        )
+    command = [sys.executable, "-m", "tokswap.board.child"]
+    pipe, environment = subprocess.PIPE, _environment(threads)
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors, env=environment) as process,
+    ):
         try:
             result = _result(process, job, on_progress)
         finally:
