@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tokswap.display.tables import Table
+from tokswap.display.tables import Table, pairs
 from tokswap.display.text import amount, escape, label, with_interval, words
 from tokswap.report import Figure, Report
 
@@ -34,6 +34,7 @@ PROBE = (
     ("base_greedy_text_bits", "of its own text"),
     ("always_emitted_tokens", "always emitted"),
 )
+CONDITIONS = ("window_bytes", "stride_bytes", "interval", "device", "dtype", "note")
 COST = (("seconds", "time"), ("cpu_seconds", "CPU time"), ("peak_memory", "peak memory"))
 
 
@@ -44,7 +45,7 @@ def leaderboard_tables(report: Report) -> list[Table]:
         cells = ranked(report, pair)
         if cells:
             out += [_bits(pair, cells), _ratios(pair, cells), *_whys(pair, cells), _cost(pair, cells)]
-    return [table for table in [*out, _without(report)] if table.rows]
+    return [table for table in [*out, _without(report), _conditions(report)] if table.rows]
 
 
 def pairs_of(report: Report) -> list[str]:
@@ -80,9 +81,9 @@ def row_name(cell: Report) -> str:
 
 def _ranking(report: Report) -> Table:
     """Rows by their mean ratio over the pairs that they were measured on; those on all pairs come first."""
-    pairs = pairs_of(report)
+    names = pairs_of(report)
     by_row: dict[str, dict[str, Figure]] = {}
-    for pair in pairs:
+    for pair in names:
         for cell in ranked(report, pair):
             by_row.setdefault(row_name(cell), {})[pair] = evaluation_of(cell).figures["ratio"]
 
@@ -91,11 +92,11 @@ def _ranking(report: Report) -> Table:
         return -len(values), sum(values) / len(values)
 
     rows = tuple(
-        (row, *(with_interval(by_row[row].get(p)) for p in pairs)) for row in sorted(by_row, key=order)
+        (row, *(with_interval(by_row[row].get(p)) for p in names)) for row in sorted(by_row, key=order)
     )
-    columns = ("row", *map(escape, pairs))
+    columns = ("row", *map(escape, names))
     note = "bits per byte over the base's, all texts; 95 %, paired bootstrap over chunks of bytes"
-    return Table("New / base", columns, rows, "l" + "r" * len(pairs), note=note)
+    return Table("New / base", columns, rows, "l" + "r" * len(names), note=note)
 
 
 def _bits(pair: str, cells: Sequence[Report]) -> Table:
@@ -161,6 +162,26 @@ def _how(facts: Mapping[str, object]) -> tuple[str, str, str]:
     calibration = facts.get("calibration")
     kind = calibration.get("kind") if isinstance(calibration, dict) else calibration
     return words(facts.get("method")), words(facts.get("parameters")), words(kind)
+
+
+def _conditions(report: Report) -> Table:
+    """Return what was compared and how, as far as it is the same for all cells."""
+    facts = report.facts
+    rows = [
+        (escape(name), f"{words(its['base'])} onto {words(its['donor'])}")
+        for name, its in facts["pairs"].items()
+    ]
+    measured = [evaluation_of(c) for c in report.sections.values() if c.facts["state"] == "done"]
+    if measured:
+        its = measured[0]
+        rows.append(("texts", f"{words(list(its.sections))}: {words(its.facts['bytes'])} bytes"))
+        rows += [(label(name), words(its.facts[name])) for name in CONDITIONS]
+    threads = facts["settings"].get("threads")
+    rows += [
+        ("threads", words(threads or "as many as the machine gives")),
+        ("machine", words(facts["machine"])),
+    ]
+    return pairs("How it was measured", [*rows, ("tokswap", words(facts["tokswap"]))])
 
 
 def _without(report: Report) -> Table:
