@@ -13,11 +13,9 @@ from tokswap import __version__
 from tokswap.board.config import Leaderboard, folder_of, recipe_of
 from tokswap.evaluation.probe import default_prompts
 from tokswap.evaluation.texts import default_texts, load_texts
-from tokswap.pipeline import identity_of
 from tokswap.recipe import Recipe
 
 if TYPE_CHECKING:
-    from tokswap.checkpoint import Checkpoint
     from tokswap.evaluation.texts import Text
 
 RESULT_VERSION = 1  # goes up when the same inputs would give other figures
@@ -61,19 +59,19 @@ def _cells_of_pair(config: Leaderboard, name: str) -> list[Cell]:
     return [*made, *given]
 
 
-def making_key(recipe: Recipe, base: Checkpoint, donor: Checkpoint) -> str:
-    """Return a hash of all that decides the rows: recipe, models, tokenizer, calibration texts, tokswap's version."""
-    inputs = {"base": identity_of(base), "donor": identity_of(donor), "tokswap": __version__}
+def making_key(recipe: Recipe, base: str, donor: str) -> str:
+    """Return a hash of all that decides the rows: recipe, calibration texts, version, and the models' identities."""
+    inputs = {"base": base, "donor": donor, "tokswap": __version__}
     paths = [Path(path).expanduser() for path in recipe.calibration_texts]
     texts = load_texts(paths) if paths else default_texts("calibration")
     return _hash([recipe.identity(inputs), _content(texts)])
 
 
-def cell_key(making: str, base: Checkpoint, texts: Mapping[str, Text], config: Leaderboard) -> str:
-    """Return a hash of the model (`making`) and of all that decides its figures."""
+def cell_key(making: str, base: str, texts: Mapping[str, Text], config: Leaderboard) -> str:
+    """Return a hash of the model (`making`), of its base's identity and of all else that decides its figures."""
     how: dict[str, Any] = config.model_dump(include={"segmentation", "probe", "device", "dtype"})
     how["prompts"] = default_prompts() if config.probe else ()
-    return _hash([RESULT_VERSION, __version__, making, identity_of(base), _content(texts), how])
+    return _hash([RESULT_VERSION, __version__, making, base, _content(texts), how])
 
 
 def file_name(cell: Cell, key: str) -> str:

@@ -22,10 +22,17 @@ from tokswap.sources import open_source
 from tokswap.whole_file import write_whole
 
 if TYPE_CHECKING:
-    from tokswap.checkpoint import Checkpoint
     from tokswap.evaluation.texts import Text
 
 Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What the cells need of a model or tokenizer: hashing a large tokenizer takes seconds, so it's done once."""
+
+    identity: str
+    has_weights: bool
 
 
 @dataclass(frozen=True)
@@ -35,8 +42,8 @@ class _Board:
     config: Leaderboard
     texts: Mapping[str, Text]
     out: Path
-    open_model: Callable[[str], Checkpoint]
-    open_donor: Callable[[str], Checkpoint]
+    model: Callable[[str], _Source]
+    donor: Callable[[str], _Source]
 
 
 def run_leaderboard(
@@ -55,13 +62,12 @@ def run_leaderboard(
     """
     from filelock import FileLock, Timeout
 
-    # One table for both: a base is never a tokenizer alone, and one model may be a donor and a base.
     board = _Board(
         config,
         texts_of(config),
         Path(config.out).expanduser(),
-        cache(partial(open_source, on_progress=on_progress)),
-        cache(partial(open_source, weights=False, on_progress=on_progress)),
+        cache(partial(_look_at, weights=True, on_progress=on_progress)),
+        cache(partial(_look_at, weights=False, on_progress=on_progress)),
     )
     if dry_run:
         return board_report(config, [_planned(board, cell, fresh=fresh) for cell in cells_of(config)])
@@ -79,6 +85,11 @@ def run_leaderboard(
         raise TokswapError(
             f"{board.out} can't be written: {error.strerror or error}", "give another --out"
         ) from error
+
+
+def _look_at(spec: str, *, weights: bool, on_progress: Progress | None) -> _Source:
+    checkpoint = open_source(spec, weights=weights, on_progress=on_progress)
+    return _Source(identity_of(checkpoint), bool(checkpoint.tensors))
 
 
 def _run_cells(
@@ -131,17 +142,17 @@ def _run_cell(board: _Board, cell: Cell, fresh: bool, on_progress: Progress | No
 
 def _keys(board: _Board, cell: Cell) -> tuple[str, str]:
     """Return the keys of the model and of its figures; opens base and donor, or the folder."""
-    base = board.open_model(cell.base)
+    base = board.model(cell.base).identity
     if cell.recipe is None:
-        making = identity_of(open_source(str(cell.folder)))
+        making = board.model(str(cell.folder)).identity
     else:
-        making = making_key(cell.recipe, base, board.open_donor(cell.donor))
+        making = making_key(cell.recipe, base, board.donor(cell.donor).identity)
     return making, cell_key(making, base, board.texts, board.config)
 
 
 def _not_applicable(board: _Board, cell: Cell) -> str:
     """Say why a method has nothing to go by on this pair, "" where it has."""
-    if cell.recipe is None or cell.recipe.method == "auto" or board.open_donor(cell.donor).tensors:
+    if cell.recipe is None or cell.recipe.method == "auto" or board.donor(cell.donor).has_weights:
         return ""
     if get_method(cell.recipe.method).space != "donor":
         return ""
