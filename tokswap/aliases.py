@@ -33,6 +33,24 @@ class PackageAlias(BaseModel):
         return f"{self.wheels[0].package}=={self.wheels[0].version}"
 
 
+class TokenizerAlias(BaseModel):
+    """A tokenizer alone, one file of a Python package: good enough for a donor; `sha256` is the file's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    where: Literal["tokenizer"]
+    wheel: Wheel
+    sha256: str = Field(pattern=r"[0-9a-f]{64}")
+    size_bytes: int = Field(gt=0)
+    licence: str
+    description: str
+
+    @property
+    def target(self) -> str:
+        """Return package==version of the wheel."""
+        return f"{self.wheel.package}=={self.wheel.version}"
+
+
 class HubAlias(BaseModel):
     """A model on the Hugging Face Hub."""
 
@@ -49,11 +67,12 @@ class HubAlias(BaseModel):
         return self.repo
 
 
-Alias = Annotated[PackageAlias | HubAlias, Field(discriminator="where")]
+AnyAlias = PackageAlias | TokenizerAlias | HubAlias
+Alias = Annotated[AnyAlias, Field(discriminator="where")]
 
 
 @cache
-def read_aliases() -> dict[str, PackageAlias | HubAlias]:
+def read_aliases() -> dict[str, AnyAlias]:
     """Return alias → entry, in the order of data/aliases.yaml; TokswapError names what is wrong in it."""
     path = data_file("aliases.yaml")
     try:

@@ -3,18 +3,17 @@
 transplant("gemma3", "smollm2", out="gemma3-smollm2", method="omp", parameters={"k": 64})
 evaluate("gemma3-smollm2", against="gemma3", texts=["french.txt"])
 compare("gemma3", "smollm2")
+leaderboard("leaderboard.yaml", out="leaderboard")
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tokswap.evaluation.texts import Text
     from tokswap.report import Report
 
@@ -64,7 +63,8 @@ def evaluate(
     """Score `model`, and the base it came from beside it, in bits per byte.
 
     `texts` are files or folders of plain text, None standing for those that come with tokswap. `how` is passed on
-    to `tokswap.evaluation.evaluate`: device, dtype, window_bytes, stride_bytes, max_bytes, sample_prompt, seed.
+    to `tokswap.evaluation.evaluate`: device, dtype, window_bytes, stride_bytes, max_bytes, sample_prompt,
+    segmentation, probe, seed.
     Raises TokswapError for models, texts and settings that can't be used.
     """
     from tokswap.evaluation.evaluate import evaluate as score
@@ -89,6 +89,33 @@ def compare(
     chosen = texts_of(texts)
     opened = [open_source(fspath(name), only_tokenizer=True, on_progress=on_progress) for name in (a, b)]
     return compare_checkpoints(opened[0], opened[1], chosen)
+
+
+def leaderboard(
+    recipe: Source | Mapping[str, Any],
+    *,
+    out: Source | None = None,
+    dry_run: bool = False,
+    fresh: bool = False,
+    on_cell: Callable[[Report], None] | None = None,
+    on_progress: Progress | None = None,
+) -> Report:
+    """Compare methods on pairs of models and texts: run what has no result yet and write the table.
+
+    `recipe` is a YAML file or its fields, `out` a folder in place of the recipe's. With `dry_run` nothing is run or
+    written; with `fresh` everything is measured again. `on_cell` gets each cell's report. A cell that fails is part
+    of the report (`figures["failed"]`), with its reason. Raises TokswapError for a recipe that is not right, and for
+    texts and folders that can't be used.
+    """
+    from tokswap.board.config import make_leaderboard
+    from tokswap.board.run import run_leaderboard
+    from tokswap.recipe import load_recipe
+
+    fields = dict(recipe) if isinstance(recipe, Mapping) else load_recipe(Path(recipe).expanduser())
+    if out is not None:
+        fields["out"] = fspath(out)
+    config = make_leaderboard(fields)
+    return run_leaderboard(config, dry_run=dry_run, fresh=fresh, on_cell=on_cell, on_progress=on_progress)
 
 
 def texts_of(paths: Sequence[Source] | None) -> Mapping[str, Text]:

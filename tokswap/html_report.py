@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from tokswap.display.evaluation import has_base, scored
 from tokswap.display.text import label, rounded, short_name
 from tokswap.errors import TokswapError
 from tokswap.report import Report
+from tokswap.whole_file import write_whole
 
 TEMPLATE = "report.html.jinja"
 NEEDED = ("jinja2", "matplotlib")
@@ -44,18 +44,9 @@ def write_html(report: Report, path: Path) -> None:
     """Write the page; the file is absent, the old one or complete at every instant. Raises TokswapError."""
     check_html(path)
     page = render_html(report).encode("utf-8", "backslashreplace")
-    temporary: str | None = None
     try:
-        handle, temporary = tempfile.mkstemp(
-            dir=path.absolute().parent, prefix=f".{path.name}.", suffix=".part"
-        )
-        with os.fdopen(handle, "wb") as file:
-            file.write(page)
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        write_whole(path, page)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise TokswapError(f"{path} can't be written: {error.strerror}", "give another --report") from error
 
 
@@ -90,6 +81,7 @@ def _title(report: Report) -> str:
         ),
         "transplant": lambda: f"{short_name(facts['base'])} on the tokenizer of {short_name(facts['donor'])}",
         "evaluation": lambda: f"Bits per byte of {short_name(facts['model'])}",
+        "leaderboard": lambda: "Leaderboard of tokenizer transplants",
         "comparison": lambda: f"Tokenizers: {short_name(facts['a'])} and {short_name(facts['b'])}",
     }
     return titles.get(report.kind, lambda: label(report.kind))()
@@ -134,6 +126,8 @@ def _plots(report: Report) -> list[dict[str, str]]:
     """Return inline SVG and a caption for each plot that the report has data for."""
     from tokswap.display.plots import bits_plot, compression_plot
 
+    if report.kind == "leaderboard":
+        return _leaderboard_plots(report)
     evaluation = _evaluation(report)
     if evaluation is not None:
         caption = "Bits per byte: fewer are better. Lines are 95 % intervals."
@@ -144,6 +138,22 @@ def _plots(report: Report) -> list[dict[str, str]]:
         caption = "Bytes per token: more are better."
         return [{"svg": compression_plot(texts, names), "caption": caption}] if texts else []
     return []
+
+
+def _leaderboard_plots(report: Report) -> list[dict[str, str]]:
+    """Return two plots for each pair: what the rows cost, and what they expect of new tokens."""
+    from tokswap.display.leaderboard import evaluation_of, pairs_of, ranked
+    from tokswap.display.plots import mass_plot, rows_plot
+
+    out: list[dict[str, str]] = []
+    for pair in pairs_of(report):
+        rows = [(str(cell.facts["row"]), evaluation_of(cell)) for cell in ranked(report, pair)]
+        if rows:
+            words = f"{label(pair)}: bits per byte, fewer are better. Lines are 95 % intervals."
+            out.append({"svg": rows_plot(rows), "caption": words})
+            words = f"{label(pair)}: the probability of new tokens beside their share of the text."
+            out.append({"svg": mass_plot(rows), "caption": words})
+    return out
 
 
 def _cells(table: Table) -> dict[str, Any]:
@@ -158,9 +168,3 @@ def _cells(table: Table) -> dict[str, Any]:
         "rows": rows,
         "note": table.note,
     }
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -289,10 +289,11 @@ def _portable(path: str) -> str:
 
 def _inputs(plan: Plan) -> dict[str, str]:
     """Return what identifies the inputs for resuming: the bytes of configs and headers, sizes and times of shards."""
-    return {"base": _identity(plan.base), "donor": _identity(plan.donor), "tokswap": __version__}
+    return {"base": identity_of(plan.base), "donor": identity_of(plan.donor), "tokswap": __version__}
 
 
-def _identity(checkpoint: Checkpoint) -> str:
+def identity_of(checkpoint: Checkpoint) -> str:
+    """Return a hash of a checkpoint's config and tokenizer, and of the sizes and times of its shards."""
     digest = hashlib.sha256()
     for part in (checkpoint.config, checkpoint.tokenizer, checkpoint.tokenizer_config):
         digest.update(json.dumps(part, sort_keys=True).encode("utf-8", "surrogatepass"))

@@ -75,7 +75,7 @@ def make_recipe(fields: Mapping[str, Any]) -> Recipe:
         recipe = Recipe.model_validate(dict(fields))
     except ValidationError as error:
         raise TokswapError(
-            "the recipe is not right: " + "; ".join(_sentences(error, list(Recipe.model_fields))),
+            "the recipe is not right: " + "; ".join(error_sentences(error, list(Recipe.model_fields))),
             f"its fields are {', '.join(Recipe.model_fields)}",
         ) from None
     if recipe.method == "auto":
@@ -135,12 +135,13 @@ def check_parameters(method: Method, given: Mapping[str, Any]) -> dict[str, Any]
     except ValidationError as error:
         known = ", ".join(f"{n}={d}" for n, d in method.defaults.items()) or "none"
         raise TokswapError(
-            f"method {method.name}: " + "; ".join(_sentences(error, list(fields))),
+            f"method {method.name}: " + "; ".join(error_sentences(error, list(fields))),
             f"its parameters are {known}",
         ) from None
 
 
-def _sentences(error: ValidationError, names: list[str]) -> list[str]:
+def error_sentences(error: ValidationError, names: list[str]) -> list[str]:
+    """Return one sentence for each thing that is wrong, with the nearest of `names` for an unknown one."""
     out: list[str] = []
     for entry in error.errors():
         where = ".".join(map(str, entry["loc"]))

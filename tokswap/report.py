@@ -54,6 +54,13 @@ class Report:
             "warnings": list(self.warnings),
         }
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Report:
+        """Return the report that `to_dict` wrote; raises KeyError or TypeError for other data."""
+        figures = {name: _figure(figure) for name, figure in data["figures"].items()}
+        sections = {name: cls.from_dict(section) for name, section in data["sections"].items()}
+        return cls(data["kind"], dict(data["facts"]), figures, sections, tuple(data["warnings"]))
+
     def to_json(self) -> str:
         """Return one JSON document."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
@@ -64,6 +71,12 @@ class Report:
         for section in self.sections.values():
             mine.extend(section.all_warnings())
         return tuple(dict.fromkeys(mine))
+
+
+def _figure(data: Mapping[str, Any]) -> Figure:
+    """Return a figure; what was no number when it was written is none again."""
+    value = math.nan if data["value"] is None else data["value"]
+    return Figure(value, data["unit"], data.get("low"), data.get("high"), data.get("note", ""))
 
 
 def _finite(value: float | int | None) -> float | int | None:

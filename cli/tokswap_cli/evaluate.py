@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EPILOG = options.examples(
     "tokswap evaluate smollm2",
     "tokswap evaluate gemma3-smollm2 --against gemma3 --report report.html",
+    "tokswap evaluate gemma3-smollm2 --against gemma3 --segmentation --probe --max-bytes 4000",
     "tokswap evaluate gemma3-smollm2 --against gemma3 --fail-if 'bpb>1.10x' --fail-if 'bpb[french]>1.2x'",
 )
 
@@ -66,6 +67,21 @@ def evaluate(
             help="Take only the beginning of each text, e.g. --max-bytes 4096.",
         ),
     ] = None,
+    segmentation: Annotated[
+        bool,
+        typer.Option(
+            "--segmentation",
+            help="Also score the base at the model's token borders: which part of the loss is not the rows'. "
+            "Needs --against.",
+        ),
+    ] = False,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help="Also let both continue some prompts greedily: new tokens, repetition, what the base makes of it.",
+        ),
+    ] = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,6 +115,7 @@ def evaluate(
         "max_bytes": max_bytes,
     }
     given = {name: value for name, value in how.items() if value is not None}
+    given |= {"segmentation": segmentation, "probe": probe}
     with progress(("evaluate",)) as on_progress:
         result = api.evaluate(model, against=against, texts=text, on_progress=on_progress, **given)
     result = with_gates(result, fail_if or [])

@@ -31,3 +31,11 @@ def summary(path: Path) -> str:
     """Return the first comment line of a recipe: what it is for."""
     first = path.read_text(encoding="utf-8").split("\n", 1)[0]
     return first.lstrip("# ").strip()
+
+
+def is_leaderboard(name: str) -> bool:
+    """Tell a recipe for a leaderboard from one for a transplant, by its field `kind`."""
+    from tokswap.board.config import KIND
+    from tokswap.recipe import load_recipe
+
+    return load_recipe(find_recipe(name)).get("kind") == KIND

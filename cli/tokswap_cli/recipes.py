@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tokswap.errors import TokswapError
 from tokswap_cli import options, output
-
-if TYPE_CHECKING:
-    from tokswap.recipe import Recipe
 
 EPILOG = options.examples(
     "tokswap recipes ls",
@@ -105,13 +102,12 @@ def cp(
 
 
 def validate(name: Name, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
-    """Check a recipe, all errors at once: its fields, its method and the method's parameters."""
+    """Check a recipe, all errors at once: its fields, its methods and their parameters."""
     output.begin(quiet=quiet, as_json=as_json)
     from tokswap.display import Table, words
     from tokswap.report import Report
 
-    recipe = _load(name)
-    facts = recipe.model_dump()
+    facts = _checked(name)
     rows = tuple((field, words(value)) for field, value in facts.items())
     output.show(
         Report("recipe", {"name": name, "recipe": facts}),
@@ -131,16 +127,27 @@ def run(
     report: options.ReportPath = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Carry out a recipe; the same as `tokswap transplant -c RECIPE`."""
+    """Carry out a recipe.
+
+    The same as `tokswap transplant -c RECIPE`, or `tokswap leaderboard -c RECIPE` for one of that kind.
+    """
     output.begin(quiet=quiet, as_json=as_json)
+    from tokswap_cli.leaderboard import run as run_leaderboard
+    from tokswap_cli.recipe_files import is_leaderboard
     from tokswap_cli.run import run as carry_out
     from tokswap_cli.transplant import recipe_fields
 
+    if is_leaderboard(name):
+        run_leaderboard(name, out=out, dry_run=dry_run, fresh=overwrite, page=report)
+        return
     carry_out(recipe_fields(name, {"out": out}, {}, {}), dry_run=dry_run, overwrite=overwrite, page=report)
 
 
-def _load(name: str) -> Recipe:
+def _checked(name: str) -> dict[str, Any]:
+    """Return all fields of a recipe of either kind. Raises TokswapError for one that is not right."""
+    from tokswap.board.config import make_leaderboard
     from tokswap.recipe import load_recipe, make_recipe
-    from tokswap_cli.recipe_files import find_recipe
+    from tokswap_cli.recipe_files import find_recipe, is_leaderboard
 
-    return make_recipe(load_recipe(find_recipe(name)))
+    fields = load_recipe(find_recipe(name))
+    return (make_leaderboard if is_leaderboard(name) else make_recipe)(fields).model_dump()

@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tokswap.methods import get_method
+from tokswap.aliases import read_aliases
+from tokswap.board.cells import cells_of
+from tokswap.board.config import Leaderboard, make_leaderboard, texts_of
+from tokswap.methods import get_method, methods
 from tokswap.recipe import load_recipe, make_recipe
 from tokswap_cli.recipe_files import shipped, summary
 
@@ -33,6 +37,41 @@ def test_each_is_right_complete_and_explained(name: str) -> None:
     assert summary(path).endswith(".")
     text = path.read_text()
     assert text.count("#") > 8 and f"tokswap recipes {'cp' if 'tokenizer' in name else 'run'} {name}" in text
+
+
+def test_the_leaderboard_is_right_complete_and_explained(cli: Any) -> None:
+    path = shipped()["leaderboard"]
+    fields = load_recipe(path)
+    config = make_leaderboard(fields)
+    assert set(fields) == set(Leaderboard.model_fields), "every field is named"
+    assert {pair.base for pair in config.pairs.values()} == {"gemma3", "smollm2"}
+    assert {str(cell.recipe.method) for cell in cells_of(config) if cell.recipe} == set(methods())
+    known = read_aliases()
+    assert all(name in known for pair in config.pairs.values() for name in (pair.base, pair.donor))
+    text = path.read_text()
+    assert summary(path).endswith(".") and text.count("#") > 15 and "tokswap leaderboard -c" in text
+    assert set(texts_of(config)) == set(fields["texts"])
+    facts = cli("recipes", "validate", "leaderboard", "--json").document["facts"]
+    assert facts["recipe"]["pairs"]["gemma3-smollm2"] == {"base": "gemma3", "donor": "smollm2"}
+
+
+def test_a_leaderboard_runs_as_a_recipe_too(cli: Any, base: Path, donor: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    assert cli("recipes", "cp", "leaderboard", mine).code == 0
+    fields = yaml.safe_load(mine.read_text())
+    fields |= {"pairs": {"ab": {"base": str(base), "donor": str(donor)}}, "out": str(tmp_path / "out")}
+    fields["methods"] = {"sub": {"method": "subword"}}
+    mine.write_text(yaml.safe_dump(fields))
+    planned = cli("recipes", "run", mine, "--dry-run", "--json").document
+    assert planned["kind"] == "leaderboard" and not (tmp_path / "out").exists()
+    assert planned["figures"]["to_do"]["value"] == len(methods()) == len(planned["sections"])
+    assert planned == cli("leaderboard", "-c", mine, "--dry-run", "--json").document
+    shown = cli("leaderboard", "-c", mine, "--dry-run")
+    assert "to do" in shown.out and "subword" in shown.out and "nothing was run" in shown.err
+    fields["methods"] = {"sub": {"method": "subwrd"}}
+    mine.write_text(yaml.safe_dump(fields))
+    ran = cli("recipes", "validate", mine)
+    assert ran.code == 2 and "did you mean subword" in ran.err
 
 
 def test_the_70b_shaped_folder_is_made_and_planned(cli: Any, base: Path, donor: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def save_model(folder: Path, **how: Any) -> Path:
     return folder
 
 
-def byte_level(merges: int = 40) -> dict[str, Any]:
+def byte_level(merges: int = 40, corpus: list[str] = CORPUS) -> dict[str, Any]:
     """A byte-level BPE with `<s>` as id 0, all bytes, and some merges."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -66,7 +66,7 @@ def byte_level(merges: int = 40) -> dict[str, Any]:
     trainer = trainers.BpeTrainer(
         vocab_size=257 + merges, special_tokens=["<s>"], initial_alphabet=alphabet, show_progress=False
     )
-    engine.train_from_iterator(CORPUS, trainer)
+    engine.train_from_iterator(corpus, trainer)
     return json.loads(engine.to_str())
 
 

@@ -20,12 +20,35 @@ NEW_TOKENS = (
     ("bits_under_shared_tokens", "bits per byte under shared tokens"),
     ("base_bits_under_shared_tokens", "the base's on these bytes"),
 )
+PARTS = (
+    ("difference", "new − base"),
+    ("segmentation_difference", "from the segmentation alone"),
+    ("rows_difference", "from the rows"),
+    ("segmentation_bits_per_byte", "bits per byte of the base at the new borders"),
+)
+PROBE = (
+    ("greedy_text_new_share", "share of new tokens"),
+    ("base_greedy_text_new_share", "in the base's text"),
+    ("greedy_text_repetition", "share of repeated runs"),
+    ("base_greedy_text_repetition", "in the base's text"),
+    ("greedy_text_bits", "the base's bits per byte of the text"),
+    ("base_greedy_text_bits", "of its own text"),
+    ("always_emitted_tokens", "tokens that are always emitted"),
+)
 CONDITIONS = ("start_token", "window_bytes", "stride_bytes", "interval", "device", "dtype", "note")
 
 
 def evaluation_tables(report: Report) -> list[Table]:
     """Return bits per byte by text, what becomes of new tokens, gates, samples, and how it was measured."""
-    out = [_gates(report), _bits(report), _new_tokens(report), _samples(report), _conditions(report)]
+    out = [
+        _gates(report),
+        _bits(report),
+        _parts(report),
+        _new_tokens(report),
+        _probe(report),
+        _samples(report),
+        _conditions(report),
+    ]
     return [table for table in out if table.rows]
 
 
@@ -64,6 +87,25 @@ def _bits(report: Report) -> Table:
 def _new_tokens(report: Report) -> Table:
     rows = [(text, amount(report.figures[name])) for name, text in NEW_TOKENS if name in report.figures]
     return Table("New tokens, all texts", ("", ""), tuple(rows), "lr")
+
+
+def _parts(report: Report) -> Table:
+    """Return the loss in two parts by text, where the segmentation reference was asked for."""
+    if "segmentation_difference" not in report.figures:
+        return Table("Where the loss is", ("",), ())
+    rows = tuple(
+        (escape(name), *(amount(its.figures.get(figure)) for figure, _ in PARTS))
+        for name, its in scored(report)
+    )
+    return Table("Where the loss is, bits per byte", ("text", *(head for _, head in PARTS)), rows, "lrrrr")
+
+
+def _probe(report: Report) -> Table:
+    rows = [(text, amount(report.figures[name])) for name, text in PROBE if name in report.figures]
+    if named := report.facts.get("always_emitted"):
+        rows.append(("which", ", ".join(f"“{escape(token)}”" for token in named)))
+    title = f"Greedy text after {len(report.facts.get('continuations', []))} prompts"
+    return Table(title, ("", ""), tuple(rows), "lr")
 
 
 def _gates(report: Report) -> Table:

@@ -17,8 +17,8 @@ MARGIN_INCHES = 0.75
 BAR = 0.36  # of the distance between two texts
 # Stands for the page's own text colour, which SVG calls currentColor and matplotlib doesn't know.
 INK = "#010203"
-# Okabe and Ito's blue and orange: apart for every kind of colour vision, and on white and black.
-FIRST, SECOND = "#0072b2", "#e69f00"
+# Okabe and Ito's blue, orange and green: apart for every kind of colour vision, and on white and black.
+FIRST, SECOND, THIRD = "#0072b2", "#e69f00", "#009e73"
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tokswap",  # the same data, the same file
@@ -53,8 +53,36 @@ def compression_plot(texts: Mapping[str, Report], names: tuple[str, str]) -> str
     return _bars(list(texts), arms, "bytes per token")
 
 
-def _bars(texts: Sequence[str], arms: Sequence[tuple[str, str, list[Figure | None]]], axis: str) -> str:
-    """Draw horizontal bars, a group a text from top to bottom, and return the SVG element."""
+def rows_plot(rows: Sequence[tuple[str, Report]]) -> str:
+    """Return bars of bits per byte by row of a leaderboard, over lines for the base and the segmentation."""
+    figures = rows[0][1].figures
+    lines = [("base", FIRST, figures.get("base_bits_per_byte"))]
+    borders = (its.figures.get("segmentation_bits_per_byte") for _, its in rows)
+    lines.append(("base at the new borders", THIRD, next(filter(None, borders), None)))
+    arm = ("new model", SECOND, [its.figures.get("bits_per_byte") for _, its in rows])
+    found = [(name, colour, float(figure.value)) for name, colour, figure in lines if figure is not None]
+    return _bars([name for name, _ in rows], [arm], "bits per byte, all texts", found)
+
+
+def mass_plot(rows: Sequence[tuple[str, Report]]) -> str:
+    """Return bars of what new tokens are expected, and what they are in the text, by row of a leaderboard."""
+    arms = [
+        (name, colour, [its.figures.get(figure) for _, its in rows])
+        for name, colour, figure in (
+            ("share of the text", FIRST, "new_token_share"),
+            ("probability", SECOND, "new_token_mass"),
+        )
+    ]
+    return _bars([name for name, _ in rows], arms, "new tokens")
+
+
+def _bars(
+    texts: Sequence[str],
+    arms: Sequence[tuple[str, str, list[Figure | None]]],
+    axis: str,
+    lines: Sequence[tuple[str, str, float]] = (),
+) -> str:
+    """Draw horizontal bars, a group a text from top to bottom, over vertical `lines`; return the SVG element."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Canvas
@@ -67,6 +95,8 @@ def _bars(texts: Sequence[str], arms: Sequence[tuple[str, str, list[Figure | Non
         axes = drawing.add_subplot()
         for i, (name, colour, figures) in enumerate(arms):
             _draw_arm(axes, name, colour, figures, offset=(i - (len(arms) - 1) / 2) * BAR)
+        for name, colour, value in lines:
+            axes.axvline(value, color=colour, linewidth=1.5, linestyle="--", label=name)
         axes.set_yticks(range(len(texts)), [escape(text) for text in texts])
         axes.invert_yaxis()
         axes.set_xlabel(axis)

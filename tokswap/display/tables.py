@@ -49,12 +49,13 @@ def generic_tables(report: Report) -> list[Table]:
 
 
 def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
-    from tokswap.display import evaluation, tokenizers, transplant
+    from tokswap.display import evaluation, leaderboard, tokenizers, transplant
 
     return {
         "plan": transplant.plan_tables,
         "transplant": transplant.transplant_tables,
         "evaluation": evaluation.evaluation_tables,
+        "leaderboard": leaderboard.leaderboard_tables,
         "comparison": tokenizers.comparison_tables,
         "inspection": tokenizers.inspection_tables,
     }

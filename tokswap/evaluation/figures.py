@@ -67,6 +67,28 @@ def pair_figures(model: Documents, base: Documents, *, seed: int = 0) -> dict[st
     }
 
 
+def segmentation_figures(
+    model: Documents, base: Documents, borders: Documents, *, seed: int = 0
+) -> dict[str, Figure]:
+    """Return the base's bits per byte at the model's token borders, and the loss in two parts.
+
+    `borders` are the same documents, cut as the model cuts them, in base tokens. What they cost above the base comes
+    from the segmentation alone; what the model costs above them comes from its rows.
+    """
+    nats, sizes = _chunks(borders), _chunk_sizes(borders)
+    of_borders = paired_interval(nats, _chunks(base), sizes, seed=seed).difference
+    of_rows = paired_interval(_chunks(model), nats, sizes, seed=seed).difference
+    return {
+        "segmentation_bits_per_byte": _figure(
+            bits_interval(nats, sizes, seed=seed), BITS, "the base's, at the model's token borders"
+        ),
+        "segmentation_difference": _figure(
+            of_borders, BITS, "of the difference, from the segmentation alone"
+        ),
+        "rows_difference": _figure(of_rows, BITS, "of the difference, from the rows"),
+    }
+
+
 def new_token_figures(model: Documents, base: Documents | None) -> dict[str, Figure]:
     """Return what becomes of the tokens that the base doesn't have.
 

@@ -63,10 +63,10 @@ def load_texts(paths: Sequence[Path]) -> dict[str, Text]:
     return texts
 
 
-def default_texts(kind: Literal["evaluation", "calibration"] = "evaluation") -> dict[str, Text]:
-    """Return the texts that come with tokswap: to score models ("evaluation") or to calibrate them.
+def default_texts(kind: Literal["evaluation", "calibration", "prompts"] = "evaluation") -> dict[str, Text]:
+    """Return the texts that come with tokswap: to score models ("evaluation"), to calibrate them, or to continue.
 
-    The two kinds share no text, so that a model isn't judged on what it was calibrated with.
+    The kinds share no text, so that a model isn't judged on what it was calibrated with.
     """
     return load_texts([data_folder("data") / "texts" / kind])
 
