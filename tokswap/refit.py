@@ -10,7 +10,6 @@ matrix is read as input too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -84,11 +83,8 @@ class Move:
     own: Tensor
 
 
-def make_basis(evidence: Evidence, table: Table, targets: Tensor | None = None) -> Basis:
-    """Choose candidates and features from what the states say; deterministic.
-
-    `targets` Int[k] are further tokens whose logits will be wanted, as when the move is judged on other states.
-    """
+def make_basis(evidence: Evidence, table: Table) -> Basis:
+    """Choose candidates and features from what the states say; deterministic."""
     import torch
 
     log_all = log_mass(evidence.states, table.rows, table.bias, table.known, table.head)
@@ -96,8 +92,7 @@ def make_basis(evidence: Evidence, table: Table, targets: Tensor | None = None) 
     seen = torch.bincount(evidence.targets, minlength=len(table.rows))[table.ids]
     weight = torch.maximum(drawn, seen.float())
     # What the text has comes first: a target without a logit of its own would seem not to move.
-    wanted = (seen > 0) if targets is None else (seen > 0) | torch.isin(table.ids, targets)
-    order = (weight + len(evidence.states) * wanted).argsort(descending=True, stable=True)
+    order = (weight + len(evidence.states) * (seen > 0)).argsort(descending=True, stable=True)
     head, tail = order[:CANDIDATES], order[CANDIDATES:].sort().values
     step = max(1, -(-len(tail) // SAMPLE))
     sampled = tail[::step]
@@ -212,13 +207,13 @@ def no_move(basis: Basis) -> Move:
     return Move(torch.zeros(width, basis.features.shape[1]), torch.zeros(width, len(basis.own)))
 
 
-def solve(regression: Regression, precision: float, steps: int = STEPS) -> Move:
-    """Return the move of the least loss plus prior, by L-BFGS from no move at all."""
+def solve(regression: Regression, precision: float, start: Move | None = None, steps: int = STEPS) -> Move:
+    """Return the move of the least loss plus prior, by L-BFGS from `start` or from no move at all."""
     import torch
 
     basis, count = regression.basis, len(regression.raw)
-    start = no_move(basis)
-    shared, own = start.shared.requires_grad_(), start.own.requires_grad_()
+    start = start or no_move(basis)
+    shared, own = (part.clone().requires_grad_() for part in (start.shared, start.own))
     prior = torch.full((basis.features.shape[1],), precision)
     prior[0] *= CONSTANT_PRECISION
     search = torch.optim.LBFGS([shared, own], max_iter=steps, line_search_fn="strong_wolfe")
@@ -243,32 +238,6 @@ def moved(basis: Basis, move: Move) -> Tensor:
     out = torch.cat([part @ spread_map for part in basis.features.split(16_384)])
     out[basis.candidates[basis.own]] += (basis.spread @ move.own).T
     return out
-
-
-@dataclass(frozen=True)
-class Found:
-    """A move, the basis it is in, and the precision of its prior."""
-
-    move: Move
-    basis: Basis
-    precision: float
-
-
-def search(evidence: Evidence, table: Table, grid: Sequence[float], held_out: Tensor) -> Found | None:
-    """Return the move, fitted to the other states, that has the least loss on those of `held_out` Bool[n].
-
-    None where no move of the grid of precisions beats none at all.
-    """
-    train, test = (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
-    basis = make_basis(evidence[train], table, evidence.targets)
-    fitting, judging = Regression(evidence[train], table, basis), Regression(evidence[test], table, basis)
-    best, least = None, float(judging.loss(no_move(basis)).mean())
-    for precision in grid:
-        move = solve(fitting, precision)
-        loss = float(judging.loss(move).mean())
-        if loss < least:
-            best, least = Found(move, basis, precision), loss
-    return best
 
 
 def losses(evidence: Evidence, table: Table) -> Tensor:
