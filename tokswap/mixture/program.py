@@ -1,0 +1,151 @@
+"""The linear program of data mixture inference, solved by adding the rows that are violated (METHODS 7).
+
+    min  sum_t v_t + sum_p v_p   over  alpha, v >= 0,  sum alpha = 1
+    with sum_i alpha_i (c_i,m - c_i,p)(t) / N_i + v_t + v_p >= 0   at each step t, for its merge m and each pair p
+
+Hayase et al. 2024, arXiv:2407.16607, section 3. With 30,000 merges and a million pairs that is more rows than could
+be written down; at the optimum a few per merge matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokswap.mixture.events import Events
+from tokswap.mixture.master import Master
+from tokswap.mixture.rows import frequencies, pair_index
+from tokswap.mixture.separation import sweep
+
+ROWS_A_MERGE = 3
+"""Rows added for a step at once: fewer need more rounds, more a larger master."""
+
+ROW_TOLERANCE = 1e-7
+"""Rows violated by less, in pairs per million, are the solver's rounding."""
+
+GAP = 0.01
+"""The default relative gap: the mixture then moves by far less than from one sample of text to another."""
+
+NEGLIGIBLE = 1e-6
+"""An objective, in pairs per million, that rounding can leave where the merges are explained exactly."""
+
+SMALLEST_GAP = 1e-9
+"""What floating-point sums can show."""
+
+MOST_ROUNDS = 500
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A mixture over pairs, and the proof of how good it is."""
+
+    alpha: NDArray[np.float64]
+    """(n,): shares of pairs, which sum to 1."""
+    merge_slack: NDArray[np.float64]
+    """(T,): v_t, in pairs per million."""
+    pair_slack: NDArray[np.float64]
+    """(P,): v_p, in pairs per million."""
+    objective: float
+    lower_bound: float
+    rounds: int
+    rows: int
+
+    @property
+    def gap(self) -> float:
+        """How far the objective can be above the optimum, relative to it."""
+        return gap_of(self.objective, self.lower_bound)
+
+
+def gap_of(upper: float, lower: float) -> float:
+    """Return (upper - lower) / upper, 0 where even the upper bound is nothing."""
+    if upper <= NEGLIGIBLE:
+        return 0.0
+    return min(1.0, max(upper - lower, 0.0) / upper)
+
+
+def solve(
+    events: Events,
+    *,
+    first: int = 0,
+    gap: float = GAP,
+    rows: int = ROWS_A_MERGE,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> Solution:
+    """Return the mixture that explains the merges from `first` on best, to a relative gap of the objective.
+
+    Merges that no category's text holds play no part. Raises TokswapError where the solver fails.
+    """
+    search = _Search(events, (events.merges >= 0) & (np.arange(events.steps) >= first), rows)
+    for _ in range(MOST_ROUNDS):
+        more = search.separate()
+        if on_progress is not None:
+            on_progress("solve", *_digits(search.best.gap, gap))
+        if search.best.gap <= gap or not more:
+            break
+        search.resolve()
+    return search.best
+
+
+class _Search:
+    """The state between rounds: the master, the point it stands at, and the best solution so far."""
+
+    def __init__(self, events: Events, used: NDArray[np.bool_], rows: int) -> None:
+        self._events, self._used, self._rows = events, used, rows
+        self._index = pair_index(events)
+        every = np.arange(events.steps, dtype=np.int32)
+        self._merge_frequency = frequencies(events, self._index, every, events.merges)
+        self._master = Master(events.categories, events.steps, len(events.pairs))
+        self._known = np.zeros(0, dtype=np.int64)
+        self._alpha = np.full(events.categories, 1 / events.categories)
+        self._pair_slack, self._merge_slack = np.zeros(len(events.pairs)), np.zeros(events.steps)
+        self.best = Solution(self._alpha, self._merge_slack, self._pair_slack, np.inf, 0.0, 0, 0)
+        self._new = np.zeros((2, 0), dtype=np.int32)
+
+    def separate(self) -> bool:
+        """Sweep at the master's point; keep the solution where it is better, and tell whether rows are violated."""
+        found = sweep(
+            self._events,
+            self._alpha,
+            self._pair_slack,
+            self._merge_slack,
+            used=self._used,
+            rows=self._rows,
+            tolerance=ROW_TOLERANCE,
+        )
+        objective = float(found.slack.sum() + self._pair_slack.sum())
+        if objective < self.best.objective:
+            self.best = replace(
+                self.best,
+                alpha=self._alpha,
+                merge_slack=found.slack,
+                pair_slack=self._pair_slack,
+                objective=objective,
+            )
+        codes = found.step.astype(np.int64) * len(self._events.pairs) + found.pair
+        fresh = ~np.isin(codes, self._known)
+        self._known = np.concatenate([self._known, codes[fresh]])
+        self._new = np.stack([found.step[fresh], found.pair[fresh]])
+        return bool(fresh.any())
+
+    def resolve(self) -> None:
+        """Add the rows of the last sweep and solve the master again."""
+        step, pair = self._new
+        others = frequencies(self._events, self._index, step, pair)
+        self._master.add(step, pair, self._merge_frequency[step] - others)
+        point = self._master.solve()
+        self._alpha, self._pair_slack, self._merge_slack = point.alpha, point.pair_slack, point.merge_slack
+        self.best = replace(
+            self.best,
+            lower_bound=max(self.best.lower_bound, self._master.lower_bound(point.dual)),
+            rounds=self.best.rounds + 1,
+            rows=len(self._known),
+        )
+
+
+def _digits(reached: float, wanted: float) -> tuple[int, int]:
+    """Return the progress of a gap towards the one that is wanted, on a scale of logarithms, out of 1,000."""
+    floor = max(wanted, SMALLEST_GAP)
+    return min(1000, round(1000 * np.log(max(reached, floor)) / np.log(floor))), 1000

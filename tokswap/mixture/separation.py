@@ -1,0 +1,122 @@
+"""Separation: for a mixture and pair slacks, the violated rows and the best merge slacks, in one sweep of the events.
+
+Row (t, p): sum_i alpha_i (c_i,m - c_i,p)(t) / N_i + v_t + v_p >= 0, m being the merge of step t. The sweep keeps
+x_p = sum_i alpha_i c_i,p / N_i - v_p and needs at each step only the greatest of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokswap.mixture.compiled import compiled
+from tokswap.mixture.events import Events
+from tokswap.mixture.tops import NOTHING, greatest, lowered, raised, tree_of
+
+SCALE = 1e6
+"""Frequencies are in pairs per million, so that a solver's absolute tolerances mean the same for any text."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep finds: rows that are violated, and by step the least v_t that satisfies all of its rows."""
+
+    step: NDArray[np.int32]
+    pair: NDArray[np.int32]
+    slack: NDArray[np.float64]
+    """(T,): pairs per million."""
+
+
+def sweep(
+    events: Events,
+    alpha: NDArray[np.float64],
+    pair_slack: NDArray[np.float64],
+    merge_slack: NDArray[np.float64],
+    *,
+    used: NDArray[np.bool_],
+    rows: int,
+    tolerance: float,
+) -> Sweep:
+    """Sweep the steps that are `used`, Bool[T], for `alpha` Float[n], `pair_slack` Float[P], `merge_slack` Float[T].
+
+    At most `rows` rows a step are returned, the most violated ones, each violated by more than `tolerance`.
+    """
+    weight = alpha * SCALE / events.totals
+    step, pair, slack = _sweep(
+        events.groups,
+        events.pair,
+        events.starts,
+        events.category,
+        events.change,
+        events.merges,
+        weight,
+        pair_slack,
+        merge_slack,
+        used,
+        rows,
+        tolerance,
+        tree_of(len(events.pairs)),
+    )
+    return Sweep(step, pair, slack)
+
+
+@compiled
+def _sweep(
+    groups: NDArray[np.int64],
+    pair: NDArray[np.int32],
+    starts: NDArray[np.int64],
+    category: NDArray[np.int16],
+    change: NDArray[np.int64],
+    merges: NDArray[np.int32],
+    weight: NDArray[np.float64],
+    pair_slack: NDArray[np.float64],
+    merge_slack: NDArray[np.float64],
+    used: NDArray[np.bool_],
+    rows: int,
+    tolerance: float,
+    tree: NDArray[np.float64],
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
+    steps = len(merges)
+    values = -pair_slack
+    out_step = np.empty(steps * rows, dtype=np.int32)
+    out_pair = np.empty(steps * rows, dtype=np.int32)
+    slack = np.zeros(steps)
+    taken = np.empty(rows, dtype=np.int64)
+    found = 0
+    for step in range(steps):
+        for e in range(groups[step], groups[step + 1]):
+            p = pair[e]
+            moved = 0.0
+            for k in range(starts[e], starts[e + 1]):
+                moved += weight[category[k]] * change[k]
+            values[p] += moved
+            if moved > 0:
+                raised(tree, p, values[p])
+        if not used[step]:
+            continue
+        merge = merges[step]
+        mine = values[merge] + pair_slack[merge]
+        lowered(tree, merge, NOTHING)
+        count = 0
+        above = mine  # what the first pair must exceed for a slack, the others for a violation
+        while count < rows:
+            p = greatest(tree, values, above)
+            if p < 0:
+                break
+            if count == 0:
+                slack[step] = values[p] - mine
+                above = mine + merge_slack[step] + tolerance
+                if values[p] <= above:
+                    break
+            out_step[found] = step
+            out_pair[found] = p
+            found += 1
+            taken[count] = p
+            count += 1
+            lowered(tree, p, NOTHING)
+        for i in range(count):
+            raised(tree, taken[i], values[taken[i]])
+        raised(tree, merge, values[merge])
+    return out_step[:found].copy(), out_pair[:found].copy(), slack
