@@ -108,6 +108,14 @@ def test_merges_that_no_text_holds_have_no_pair() -> None:
     assert events.merges.tolist()[1] == -1 and events.merges[0] >= 0
 
 
+def test_characters_without_a_symbol_part_a_word() -> None:
+    merges = merge_list([(0, 1), (1, 2)])
+    plain = replay(merges, counted({"x": Counter({"ab": 4, "bc": 4, "c": 1})}), steps=2)
+    parted = replay(merges, counted({"x": Counter({"ab?bc!": 4, "?c": 1})}), steps=2)
+    assert (plain.change == parted.change).all() and (plain.pairs == parted.pairs).all()
+    assert plain.totals.tolist() == [8]
+
+
 def test_what_can_not_be_replayed() -> None:
     merges = merge_list([(0, 1)])
     with pytest.raises(TokswapError, match="'y' holds no pair"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from tokswap.errors import TokswapError
 from tokswap.mixture.events import Events, Run, merge_runs, numbered
 from tokswap.mixture.kernels import RankTable, rank_table, replay_words, summed
-from tokswap.mixture.types import MergeList, WordCounts
+from tokswap.mixture.types import UNKNOWN, MergeList, WordCounts
 
 CHUNK_PAIRS = 1_000_000
 """Adjacent pairs replayed at once; their changes take about 150 MB."""
@@ -29,7 +30,7 @@ CODE_BITS = 63
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Words with at least one pair: symbols of word i are symbols[starts[i]:starts[i + 1]]."""
+    """Parts of words with at least one pair: part i is symbols[starts[i]:starts[i + 1]] of the word words[i]."""
 
     symbols: NDArray[np.int32]
     starts: NDArray[np.int64]
@@ -79,21 +80,28 @@ def _symbols(merges: MergeList) -> int:
 
 
 def _chunks(merges: MergeList, counted: WordCounts) -> Iterator[_Chunk]:
-    """Yield words cut into symbols, about CHUNK_PAIRS pairs at a time; words of one symbol hold no pair."""
+    """Yield words cut into symbols, about CHUNK_PAIRS pairs at a time; parts of one symbol hold no pair."""
     symbols: list[int] = []
     starts, words = [0], list[int]()
     for number, word in enumerate(counted.words):
-        cut = merges.symbols(word)
-        if len(cut) < 2:
-            continue
-        symbols += cut
-        starts.append(len(symbols))
-        words.append(number)
+        for part in _known_parts(merges.symbols(word)):
+            symbols += part
+            starts.append(len(symbols))
+            words.append(number)
         if len(symbols) - len(words) >= CHUNK_PAIRS:
             yield _chunk(symbols, starts, words)
             symbols, starts, words = [], [0], []
     if words:
         yield _chunk(symbols, starts, words)
+
+
+def _known_parts(symbols: list[int]) -> Iterator[list[int]]:
+    """Yield the parts, of two symbols or more, between characters that the tokenizer has no symbol for."""
+    if UNKNOWN not in symbols:
+        parts = [symbols]
+    else:
+        parts = [list(part) for known, part in groupby(symbols, UNKNOWN.__ne__) if known]
+    yield from (part for part in parts if len(part) > 1)
 
 
 def _chunk(symbols: list[int], starts: list[int], words: list[int]) -> _Chunk:
