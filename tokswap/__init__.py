@@ -15,19 +15,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tokswap.api import compare, evaluate, transplant
+    from tokswap.api import compare, evaluate, infer_mixture, transplant
     from tokswap.errors import TokswapError
     from tokswap.report import Report
 
 __version__ = "0.1.0"
 
-__all__ = ["Report", "TokswapError", "__version__", "compare", "evaluate", "transplant"]
+__all__ = ["Report", "TokswapError", "__version__", "compare", "evaluate", "infer_mixture", "transplant"]
 
 # No module of this package may bear one of these names: importing it would put the module in the name's place.
 _HOMES = {
     "transplant": "tokswap.api",
     "evaluate": "tokswap.api",
     "compare": "tokswap.api",
+    "infer_mixture": "tokswap.api",
     "Report": "tokswap.report",
     "TokswapError": "tokswap.errors",
 }

@@ -3,6 +3,7 @@
 transplant("gemma3", "smollm2", out="gemma3-smollm2", method="omp", parameters={"k": 64})
 evaluate("gemma3-smollm2", against="gemma3", texts=["french.txt"])
 compare("gemma3", "smollm2")
+infer_mixture("qwen", {"en": "texts/en/", "zh": "texts/zh/"})
 """
 
 from __future__ import annotations
@@ -89,6 +90,31 @@ def compare(
     chosen = texts_of(texts)
     opened = [open_source(fspath(name), only_tokenizer=True, on_progress=on_progress) for name in (a, b)]
     return compare_checkpoints(opened[0], opened[1], chosen)
+
+
+def infer_mixture(
+    tokenizer: Source,
+    categories: Mapping[str, Source | Sequence[Source]],
+    *,
+    merges: int | None = None,
+    skip_merges: int | None = None,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> Report:
+    """Infer the shares of `categories`, names with their files, folders or globs, in a BPE tokenizer's training text.
+
+    `merges` bounds how many merges are looked at (None: 30,000, or all there are); the first `skip_merges` of them
+    are replayed and not explained (None: those that the tokenizer took over from a known one). Raises TokswapError
+    for a tokenizer without merges, and for categories and texts that can't be used. Needs the extra `mixture`.
+    """
+    from tokswap.mixture.needs import require_mixture
+
+    require_mixture()
+    from tokswap.mixture.run import infer_from_files
+
+    return infer_from_files(
+        tokenizer, categories, merges=merges, skip_merges=skip_merges, seed=seed, on_progress=on_progress
+    )
 
 
 def texts_of(paths: Sequence[Source] | None) -> Mapping[str, Text]:

@@ -38,7 +38,16 @@ TREE = dict(commands())
 
 def test_the_tree_is_what_is_documented() -> None:
     top = {words[0] for words in TREE if len(words) == 1}
-    assert top == {"transplant", "evaluate", "inspect", "compare", "models", "methods", "recipes"}
+    assert top == {
+        "transplant",
+        "evaluate",
+        "inspect",
+        "compare",
+        "infer-mixture",
+        "models",
+        "methods",
+        "recipes",
+    }
     assert {w[1] for w in TREE if w[:1] == ("recipes",) and len(w) == 2} == {
         "ls",
         "show",
@@ -109,7 +118,7 @@ def test_hints_name_what_exists() -> None:
     calls = 0
     for file, text in sentences():
         assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= options, f"{file}: {text}"
-        for call in re.findall(r"(?:`|with: |then: )tokswap ([a-z]+(?: [a-z]+)?)", text):
+        for call in re.findall(r"(?:`|with: |then: )tokswap ([a-z-]+(?: [a-z]+)?)", text):
             command, _, more = call.partition(" ")
             assert (command,) in TREE, f"{file}: {text}"
             children = getattr(TREE[(command,)], "commands", {})

@@ -53,6 +53,12 @@ def compression_plot(texts: Mapping[str, Report], names: tuple[str, str]) -> str
     return _bars(list(texts), arms, "bytes per token")
 
 
+def mixture_plot(categories: Sequence[tuple[str, Report]]) -> str:
+    """Return bars of the shares of categories in a training text."""
+    shares: list[Figure | None] = [one.figures["byte_share"] for _, one in categories]
+    return _bars([name for name, _ in categories], [("inferred", FIRST, shares)], "share of bytes")
+
+
 def _bars(texts: Sequence[str], arms: Sequence[tuple[str, str, list[Figure | None]]], axis: str) -> str:
     """Draw horizontal bars, a group a text from top to bottom, and return the SVG element."""
     import matplotlib

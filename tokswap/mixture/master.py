@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from tokswap.errors import TokswapError
-
-SOLVER_TOLERANCE = 1e-9
-"""Of rows and reduced costs, in pairs per million."""
-
-INFINITY = float("inf")
+from tokswap.mixture.solver import INFINITY, silent_solver
 
 SMALLEST = 1e-9
 """Coefficients below, in pairs per million, are rounding and left out, as HiGHS itself does."""
@@ -37,11 +31,11 @@ class Master:
     """
 
     def __init__(self, categories: int, steps: int, pairs: int) -> None:
-        self._highs = _silent_solver()
+        self._highs = silent_solver()
         self._categories = categories
         self._merge_column = np.full(steps, -1, dtype=np.int64)
         self._pair_column = np.full(pairs, -1, dtype=np.int64)
-        self._columns = 0
+        self.columns = 0
         self.step = np.zeros(0, dtype=np.int32)
         self.pair = np.zeros(0, dtype=np.int32)
         self.coefficients = np.zeros((0, categories))
@@ -97,6 +91,11 @@ class Master:
             float(self._highs.getObjectiveValue()),
         )
 
+    def weigh(self, weights: NDArray[np.float64]) -> None:
+        """Give the slacks other costs, Float[columns] (those of the mixture stay 0)."""
+        slacks = np.arange(self._categories, self.columns, dtype=np.int32)
+        self._highs.changeColsCost(len(slacks), slacks, weights[slacks])
+
     def lower_bound(self, dual: NDArray[np.float64]) -> float:
         """Return a bound that holds whatever the solver's accuracy: its dual values, made feasible exactly.
 
@@ -104,13 +103,13 @@ class Master:
         """
         load = np.ones_like(dual)
         for column, rows in ((self._merge_column, self.step), (self._pair_column, self.pair)):
-            sums = np.bincount(column[rows], weights=dual, minlength=self._columns)
+            sums = np.bincount(column[rows], weights=dual, minlength=self.columns)
             load = np.maximum(load, sums[column[rows]])
         return max(0.0, float((-(dual / load) @ self.coefficients).min()))
 
     def _place(self, column: NDArray[np.int64], wanted: NDArray[np.int32]) -> None:
         new = np.unique(wanted[column[wanted] < 0])
-        column[new] = self._columns + np.arange(len(new))
+        column[new] = self.columns + np.arange(len(new))
         self._add_columns(len(new), cost=1.0)
 
     def _add_columns(self, count: int, *, cost: float) -> None:
@@ -126,27 +125,8 @@ class Master:
                 none.astype(np.int32),
                 none,
             )
-            self._columns += count
+            self.columns += count
 
     def _slack(self, value: NDArray[np.float64], column: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.where(column >= 0, value[np.maximum(column, 0)], 0.0)
 
-
-def _silent_solver() -> Any:
-    """Return a HiGHS object that prints nothing, its banner included, which its constructor would print."""
-    import highspy
-
-    class Silent(highspy.Highs):
-        def enableCallbacks(self) -> Any:  # noqa: N802 - the constructor calls it, before options can be set
-            self.silent()
-            return super().enableCallbacks()
-
-    highs: Any = Silent()
-    options = {
-        "threads": 1,
-        "primal_feasibility_tolerance": SOLVER_TOLERANCE,
-        "dual_feasibility_tolerance": SOLVER_TOLERANCE,
-    }
-    for name, value in options.items():
-        highs.setOptionValue(name, value)
-    return highs

@@ -10,7 +10,7 @@ be written down; at the optimum a few per merge matter.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,16 @@ from tokswap.mixture.events import Events
 from tokswap.mixture.master import Master
 from tokswap.mixture.rows import frequencies, pair_index
 from tokswap.mixture.separation import sweep
+from tokswap.mixture.start import start_mixture
 
 ROWS_A_MERGE = 3
 """Rows added for a step at once: fewer need more rounds, more a larger master."""
 
 ROW_TOLERANCE = 1e-7
 """Rows violated by less, in pairs per million, are the solver's rounding."""
+
+INWARD = 0.5
+"""How far from the best solution towards the master's rows are looked for."""
 
 GAP = 0.01
 """The default relative gap: the mixture then moves by far less than from one sample of text to another."""
@@ -40,7 +44,7 @@ MOST_ROUNDS = 500
 
 @dataclass(frozen=True)
 class Solution:
-    """A mixture over pairs, and the proof of how good it is."""
+    """A mixture over pairs, the proof of how good it is, and the program that gave it."""
 
     alpha: NDArray[np.float64]
     """(n,): shares of pairs, which sum to 1."""
@@ -51,7 +55,14 @@ class Solution:
     objective: float
     lower_bound: float
     rounds: int
-    rows: int
+    master: Master
+    merge_frequency: NDArray[np.float64]
+    """(T, n): how frequent each merge is at its step, in pairs per million of each category."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that had to be written down."""
+        return len(self.master.step)
 
     @property
     def gap(self) -> float:
@@ -89,8 +100,22 @@ def solve(
     return search.best
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A mixture with slacks, where rows are looked for."""
+
+    alpha: NDArray[np.float64]
+    pair_slack: NDArray[np.float64]
+    merge_slack: NDArray[np.float64]
+
+    def towards(self, other: _Place, part: float) -> _Place:
+        """Return the place that lies `part` of the way to another."""
+        mine, theirs = astuple(self), astuple(other)
+        return _Place(*((1 - part) * a + part * b for a, b in zip(mine, theirs, strict=True)))
+
+
 class _Search:
-    """The state between rounds: the master, the point it stands at, and the best solution so far."""
+    """The state between rounds: the master, the place where it stands, and the best solution so far."""
 
     def __init__(self, events: Events, used: NDArray[np.bool_], rows: int) -> None:
         self._events, self._used, self._rows = events, used, rows
@@ -99,36 +124,22 @@ class _Search:
         self._merge_frequency = frequencies(events, self._index, every, events.merges)
         self._master = Master(events.categories, events.steps, len(events.pairs))
         self._known = np.zeros(0, dtype=np.int64)
-        self._alpha = np.full(events.categories, 1 / events.categories)
-        self._pair_slack, self._merge_slack = np.zeros(len(events.pairs)), np.zeros(events.steps)
-        self.best = Solution(self._alpha, self._merge_slack, self._pair_slack, np.inf, 0.0, 0, 0)
         self._new = np.zeros((2, 0), dtype=np.int32)
+        self._none = np.zeros(len(events.pairs)), np.zeros(events.steps)
+        self._at = _Place(start_mixture(self._merges_only, events.categories), *self._none)
+        self._best_at = self._at
+        self.best = Solution(
+            self._at.alpha, *reversed(self._none), np.inf, 0.0, 0, self._master, self._merge_frequency
+        )
 
     def separate(self) -> bool:
-        """Sweep at the master's point; keep the solution where it is better, and tell whether rows are violated."""
-        found = sweep(
-            self._events,
-            self._alpha,
-            self._pair_slack,
-            self._merge_slack,
-            used=self._used,
-            rows=self._rows,
-            tolerance=ROW_TOLERANCE,
-        )
-        objective = float(found.slack.sum() + self._pair_slack.sum())
-        if objective < self.best.objective:
-            self.best = replace(
-                self.best,
-                alpha=self._alpha,
-                merge_slack=found.slack,
-                pair_slack=self._pair_slack,
-                objective=objective,
-            )
-        codes = found.step.astype(np.int64) * len(self._events.pairs) + found.pair
-        fresh = ~np.isin(codes, self._known)
-        self._known = np.concatenate([self._known, codes[fresh]])
-        self._new = np.stack([found.step[fresh], found.pair[fresh]])
-        return bool(fresh.any())
+        """Look for violated rows, and tell whether there are any.
+
+        They are looked for halfway between the best solution and the master's, where fewer of them are in vain
+        (Ben-Ameur and Neto 2007), and at the master's where there are none.
+        """
+        halfway = self._best_at.towards(self._at, INWARD)
+        return self._sweep(halfway) or self._sweep(self._at)
 
     def resolve(self) -> None:
         """Add the rows of the last sweep and solve the master again."""
@@ -136,13 +147,49 @@ class _Search:
         others = frequencies(self._events, self._index, step, pair)
         self._master.add(step, pair, self._merge_frequency[step] - others)
         point = self._master.solve()
-        self._alpha, self._pair_slack, self._merge_slack = point.alpha, point.pair_slack, point.merge_slack
+        self._at = _Place(point.alpha, point.pair_slack, point.merge_slack)
         self.best = replace(
             self.best,
             lower_bound=max(self.best.lower_bound, self._master.lower_bound(point.dual)),
             rounds=self.best.rounds + 1,
-            rows=len(self._known),
         )
+
+    def _sweep(self, at: _Place) -> bool:
+        """Sweep at a place, note its rows that are new, and keep its solution where that is better."""
+        found = sweep(
+            self._events,
+            at.alpha,
+            at.pair_slack,
+            at.merge_slack,
+            used=self._used,
+            rows=self._rows,
+            tolerance=ROW_TOLERANCE,
+        )
+        self._keep(replace(at, merge_slack=found.slack))
+        codes = found.step.astype(np.int64) * len(self._events.pairs) + found.pair
+        fresh = ~np.isin(codes, self._known)
+        self._known = np.concatenate([self._known, codes[fresh]])
+        self._new = np.stack([found.step[fresh], found.pair[fresh]])
+        return bool(fresh.any())
+
+    def _keep(self, at: _Place) -> None:
+        """Keep a place that satisfies every row, where it is better than the best so far."""
+        objective = float(at.merge_slack.sum() + at.pair_slack.sum())
+        if objective < self.best.objective:
+            self._best_at = at
+            self.best = replace(
+                self.best,
+                alpha=at.alpha,
+                merge_slack=at.merge_slack,
+                pair_slack=at.pair_slack,
+                objective=objective,
+            )
+
+    def _merges_only(self, alpha: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Return the objective where only merges have slack, and a subgradient, Float[n]."""
+        found = sweep(self._events, alpha, *self._none, used=self._used, rows=1, tolerance=0.0)
+        others = frequencies(self._events, self._index, found.step, found.pair)
+        return float(found.slack.sum()), (others - self._merge_frequency[found.step]).sum(0)
 
 
 def _digits(reached: float, wanted: float) -> tuple[int, int]:
