@@ -98,7 +98,6 @@ def infer_mixture(
     *,
     merges: int | None = None,
     skip_merges: int | None = None,
-    seed: int = 0,
     on_progress: Progress | None = None,
 ) -> Report:
     """Infer the shares of `categories`, names with their files, folders or globs, in a BPE tokenizer's training text.
@@ -113,7 +112,7 @@ def infer_mixture(
     from tokswap.mixture.run import infer_from_files
 
     return infer_from_files(
-        tokenizer, categories, merges=merges, skip_merges=skip_merges, seed=seed, on_progress=on_progress
+        tokenizer, categories, merges=merges, skip_merges=skip_merges, on_progress=on_progress
     )
 
 

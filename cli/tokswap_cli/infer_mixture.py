@@ -16,7 +16,7 @@ EPILOG = options.examples(
     "tokswap infer-mixture qwen --category en=texts/en/ --category zh=texts/zh/ --category python=src/",
     "tokswap infer-mixture gpt-4o.json --categories categories.yaml --merges 30000 --report mixture.html",
 )
-STAGES = ("count", "replay", "solve", "resample")
+STAGES = ("count", "replay", "solve", "folds")
 AUTO = "auto"
 
 
@@ -57,7 +57,6 @@ def infer_mixture(
             help="Replay the first N merges without explaining them; auto: those taken over from a known tokenizer.",
         ),
     ] = AUTO,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the resampling.")] = 0,
     as_json: options.Json = False,
     report: options.ReportPath = None,
     quiet: options.Quiet = False,
@@ -77,7 +76,6 @@ def infer_mixture(
             chosen,
             merges=merges,
             skip_merges=_skip(skip_merges),
-            seed=seed,
             on_progress=on_progress,
         )
     output.show(result)

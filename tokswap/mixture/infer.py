@@ -21,9 +21,9 @@ from tokswap.mixture.answers import (
 )
 from tokswap.mixture.calibration import COVERAGE, calibrated
 from tokswap.mixture.events import Events
+from tokswap.mixture.folds import solve_folds
 from tokswap.mixture.program import GAP, Solution, solve
 from tokswap.mixture.replay import replay
-from tokswap.mixture.resampling import resample
 from tokswap.mixture.types import MergeList, WordCounts
 from tokswap.report import Figure, Report
 
@@ -66,7 +66,6 @@ def infer(
     steps: int | None = None,
     skip: int | Literal["auto"] = "auto",
     gap: float = GAP,
-    seed: int = 0,
     on_progress: Progress | None = None,
 ) -> Report:
     """Return the mixture of the categories that explains the first `steps` merges of a tokenizer called `name`.
@@ -85,10 +84,10 @@ def infer(
     events = replay(merges, counted, steps=taken, on_progress=on_progress)
     _require_held(events, skipped)
     solved = solve(events, first=skipped, gap=gap, on_progress=on_progress)
-    drawn = resample(solved.master, seed=seed, on_progress=on_progress)
+    folds = solve_folds(solved.master, on_progress=on_progress)
     sizes = events.totals, counted.text_bytes
     shares = byte_shares(solved.alpha, *sizes)
-    interval = calibrated(shares, byte_shares(drawn, *sizes))
+    interval = calibrated(shares, byte_shares(folds, *sizes))
     return _report(_Answer(name, merges, counted, events, skipped, solved, shares, interval), warnings)
 
 

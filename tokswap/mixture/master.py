@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,7 +36,7 @@ class Master:
         self._categories = categories
         self._merge_column = np.full(steps, -1, dtype=np.int64)
         self._pair_column = np.full(pairs, -1, dtype=np.int64)
-        self.columns = 0
+        self._columns = 0
         self.step = np.zeros(0, dtype=np.int32)
         self.pair = np.zeros(0, dtype=np.int32)
         self.coefficients = np.zeros((0, categories))
@@ -91,10 +92,11 @@ class Master:
             float(self._highs.getObjectiveValue()),
         )
 
-    def weigh(self, weights: NDArray[np.float64]) -> None:
-        """Give the slacks other costs, Float[columns] (those of the mixture stay 0)."""
-        slacks = np.arange(self._categories, self.columns, dtype=np.int32)
-        self._highs.changeColsCost(len(slacks), slacks, weights[slacks])
+    def part(self, kept: NDArray[np.bool_]) -> Master:
+        """Return another master, unsolved, with some of the rows, Bool[R]."""
+        other = Master(self._categories, len(self._merge_column), len(self._pair_column))
+        other.add(self.step[kept], self.pair[kept], self.coefficients[kept])
+        return other
 
     def lower_bound(self, dual: NDArray[np.float64]) -> float:
         """Return a bound that holds whatever the solver's accuracy: its dual values, made feasible exactly.
@@ -103,13 +105,13 @@ class Master:
         """
         load = np.ones_like(dual)
         for column, rows in ((self._merge_column, self.step), (self._pair_column, self.pair)):
-            sums = np.bincount(column[rows], weights=dual, minlength=self.columns)
+            sums = np.bincount(column[rows], weights=dual, minlength=self._columns)
             load = np.maximum(load, sums[column[rows]])
         return max(0.0, float((-(dual / load) @ self.coefficients).min()))
 
     def _place(self, column: NDArray[np.int64], wanted: NDArray[np.int32]) -> None:
         new = np.unique(wanted[column[wanted] < 0])
-        column[new] = self.columns + np.arange(len(new))
+        column[new] = self._columns + np.arange(len(new))
         self._add_columns(len(new), cost=1.0)
 
     def _add_columns(self, count: int, *, cost: float) -> None:
@@ -125,7 +127,7 @@ class Master:
                 none.astype(np.int32),
                 none,
             )
-            self.columns += count
+            self._columns += count
 
     def _slack(self, value: NDArray[np.float64], column: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.where(column >= 0, value[np.maximum(column, 0)], 0.0)
