@@ -34,7 +34,9 @@ def words_of(draw: np.random.Generator, alphabet: np.ndarray, count: int) -> lis
     letters = np.zeros((count, LONGEST), dtype=np.int64)
     letters[:, 0] = draw.integers(LETTERS, size=count)
     for i in range(1, LONGEST):
-        letters[:, i] = np.minimum((draw.random(count)[:, None] > rule[letters[:, i - 1]]).sum(1), LETTERS - 1)
+        letters[:, i] = np.minimum(
+            (draw.random(count)[:, None] > rule[letters[:, i - 1]]).sum(1), LETTERS - 1
+        )
     return ["".join(row[:length]) for row, length in zip(alphabet[letters].tolist(), lengths, strict=True)]
 
 
@@ -53,7 +55,9 @@ def languages(draw: np.random.Generator, n: int, words: int) -> list[list[str]]:
     return out
 
 
-def table(lists: list[list[str]], tokens: list[int], draw: np.random.Generator) -> tuple[list[str], sp.csr_array]:
+def table(
+    lists: list[list[str]], tokens: list[int], draw: np.random.Generator
+) -> tuple[list[str], sp.csr_array]:
     """Word counts (W, n) of texts of so many tokens."""
     number: dict[str, int] = {}
     rows, columns, data = [], [], []
@@ -78,7 +82,9 @@ def trained(words: list[str], counts: np.ndarray, merges: int) -> MergeList:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     alphabet = sorted({letter for word in words for letter in word})
-    trainer = trainers.BpeTrainer(vocab_size=len(alphabet) + merges, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=len(alphabet) + merges, initial_alphabet=alphabet, show_progress=False
+    )
     tokenizer.train_from_iterator(lines(words, counts), trainer)
     model = json.loads(tokenizer.to_str())["model"]
     vocab = model["vocab"]
@@ -86,7 +92,15 @@ def trained(words: list[str], counts: np.ndarray, merges: int) -> MergeList:
     results = np.array([vocab[left + right] for left, right in model["merges"]], dtype=np.int32)
     texts = tuple(sorted(vocab, key=vocab.__getitem__))
     return MergeList(
-        tuple(t.encode() for t in texts), texts, {a: vocab[a] for a in alphabet}, pairs, results, False, (), 0, None
+        tuple(t.encode() for t in texts),
+        texts,
+        {a: vocab[a] for a in alphabet},
+        pairs,
+        results,
+        False,
+        (),
+        0,
+        None,
     )
 
 
@@ -107,7 +121,9 @@ def main() -> None:
     pairs = np.array([len(w) - 1 for w in words]) @ counts.toarray()
     merges = trained(words, counts.sum(1), given.merges)
     words, counts = table(lists, [given.tokens] * given.categories, draw)
-    counted = WordCounts(tuple(map(str, range(given.categories))), tuple(words), counts, np.ones(given.categories))
+    counted = WordCounts(
+        tuple(map(str, range(given.categories))), tuple(words), counts, np.ones(given.categories)
+    )
     start = time.process_time()
     events = replay(merges, counted, steps=min(given.merges, len(merges.pairs)))
     replayed = time.process_time()
@@ -116,7 +132,11 @@ def main() -> None:
         f"{len(events.change):,} entries: replay {replayed - start:.1f} CPU s, {memory():.2f} GB",
         flush=True,
     )
-    found = solve(events, gap=given.gap, on_progress=lambda *a: print(f"{time.process_time() - replayed:8.1f} s", *a, flush=True))
+    found = solve(
+        events,
+        gap=given.gap,
+        on_progress=lambda *a: print(f"{time.process_time() - replayed:8.1f} s", *a, flush=True),
+    )
     truth = pairs / pairs.sum()
     error = np.log10(((found.alpha - truth) ** 2).mean())
     print(

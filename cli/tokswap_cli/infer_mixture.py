@@ -40,7 +40,9 @@ def infer_mixture(
     categories: Annotated[
         str | None,
         typer.Option(
-            "--categories", metavar="FILE", help="A YAML file of name: path, or name: [path, …], instead or as well."
+            "--categories",
+            metavar="FILE",
+            help="A YAML file of name: path, or name: [path, …], instead or as well.",
         ),
     ] = None,
     merges: Annotated[
@@ -97,5 +99,7 @@ def _skip(given: str) -> int | None:
     if given == AUTO:
         return None
     if not given.isdecimal():
-        raise TokswapError(f"--skip-merges takes a number or auto, not {given!r}", "as in --skip-merges 100000")
+        raise TokswapError(
+            f"--skip-merges takes a number or auto, not {given!r}", "as in --skip-merges 100000"
+        )
     return int(given)

@@ -97,7 +97,9 @@ def test_the_answer_satisfies_every_row() -> None:
 def test_exact_text_gives_the_mixture_back(sizes: list[int]) -> None:
     """The text that was trained on, to its last pair: ties between small counts leave no other mixture."""
     given = {name: text_of(list(text), 700, i) for i, (name, text) in enumerate(texts().items())}
-    there = {name: text_of(list(text), size, 9) for (name, text), size in zip(given.items(), sizes, strict=True)}
+    there = {
+        name: text_of(list(text), size, 9) for (name, text), size in zip(given.items(), sizes, strict=True)
+    }
     trained: Counter[str] = sum(there.values(), Counter())
     merges = train({word: float(count) for word, count in trained.items()}, 500)
     words = counted({name: text or given[name] for name, text in there.items()})

@@ -77,7 +77,10 @@ def test_overlaps_repeats_and_merges_that_come_back() -> None:
     first = len(LETTERS)
     # aa twice over, a pair with itself again, and a merge that could act again after a later one makes its half.
     merges = merge_list([(a, a), (first, first), (first, a), (b, c), (a, b), (first + 4, c), (c, b)])
-    given = {"x": Counter({"aaaaaaa": 3, "aaab": 2, "abcabc": 5, "bcbcb": 1, "a": 9}), "y": Counter({"cbcb": 7})}
+    given = {
+        "x": Counter({"aaaaaaa": 3, "aaab": 2, "abcabc": 5, "bcbcb": 1, "a": 9}),
+        "y": Counter({"cbcb": 7}),
+    }
     agree(merges, counted(given), 7)
 
 
@@ -96,7 +99,9 @@ def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = replay(merges, words, steps=40)
     monkeypatch.setattr(module, "CHUNK_PAIRS", 50)
     seen: list[int] = []
-    parts = replay(merges, words, steps=40, on_progress=lambda _, done, total: seen.append(done * 100 // total))
+    parts = replay(
+        merges, words, steps=40, on_progress=lambda _, done, total: seen.append(done * 100 // total)
+    )
     for name in ("pairs", "merges", "groups", "pair", "starts", "category", "change", "totals"):
         assert (getattr(whole, name) == getattr(parts, name)).all(), name
     assert len(seen) > 5 and seen == sorted(seen) and seen[-1] == 100

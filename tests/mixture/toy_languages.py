@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
@@ -48,7 +49,7 @@ def pair_counts(words: Sequence[Sequence[int]], counts: np.ndarray) -> dict[Pair
     """Counts by category of all adjacent pairs; overlapping ones count each."""
     out: dict[Pair, np.ndarray] = {}
     for word, row in zip(words, counts, strict=True):
-        for pair in zip(word, word[1:], strict=False):
+        for pair in pairwise(word):
             out[pair] = out.get(pair, 0) + row
     return {pair: row for pair, row in out.items() if row.any()}
 

@@ -64,9 +64,7 @@ def merge_runs(a: Run, b: Run) -> Run:
     """Return the sum of two runs."""
     if not len(a.codes) or not len(b.codes):
         return a if len(a.codes) else b
-    return Run(
-        *_merged(a.codes, a.starts, a.category, a.change, b.codes, b.starts, b.category, b.change)
-    )
+    return Run(*_merged(a.codes, a.starts, a.category, a.change, b.codes, b.starts, b.category, b.change))
 
 
 @compiled

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,23 +63,16 @@ def infer(
     counted: WordCounts,
     *,
     steps: int | None = None,
-    skip: int | Literal["auto"] = "auto",
     gap: float = GAP,
     on_progress: Progress | None = None,
 ) -> Report:
     """Return the mixture of the categories that explains the first `steps` merges of a tokenizer called `name`.
 
-    The first `skip` merges are replayed and not explained: with "auto" those that the tokenizer took over from
-    another. `steps` None takes 30,000, or as many as there are. Raises TokswapError for a list without merges, or
-    where nothing is left to explain.
+    Merges that the list says to skip are replayed and not explained. `steps` None takes 30,000 beyond those, or as
+    many as there are. Raises TokswapError where nothing is left to explain.
     """
+    skipped = merges.skip
     taken, warnings = _steps(merges, steps)
-    skipped = merges.skip if skip == "auto" else skip
-    if not 0 <= skipped < taken:
-        raise TokswapError(
-            f"{skipped:,} merges are skipped, and {taken:,} are looked at: none is left",
-            f"take more with --merges (there are {len(merges.pairs):,}), or skip fewer with --skip-merges",
-        )
     events = replay(merges, counted, steps=taken, on_progress=on_progress)
     _require_held(events, skipped)
     solved = solve(events, first=skipped, gap=gap, on_progress=on_progress)
@@ -92,19 +84,23 @@ def infer(
 
 
 def _steps(merges: MergeList, asked: int | None) -> tuple[int, list[str]]:
+    """Return how many merges to replay, and what is to be said about that."""
     there = len(merges.pairs)
-    if not there:
-        raise TokswapError(
-            "the tokenizer has no merges", "a mixture can be read from BPE tokenizers, not WordPiece or Unigram"
-        )
-    if asked is not None and asked < 1:
-        raise TokswapError(f"{asked} merges are none", "give a positive number with --merges")
-    taken = min(asked or MOST_MERGES, there)
+    taken = min(merges.skip + MOST_MERGES if asked is None else asked, there)
     warnings: list[str] = []
+    if taken <= merges.skip:
+        raise TokswapError(
+            f"{merges.skip:,} merges are skipped, and {taken:,} are looked at: none is left",
+            f"take more with --merges (there are {there:,}), or skip fewer with --skip-merges",
+        )
     if asked is not None and asked > there:
-        warnings.append(f"{asked:,} merges were asked for and the tokenizer has {there:,}: all of them are taken")
-    if taken < FEW_MERGES:
-        warnings.append(f"{taken:,} merges say little: shares can be wrong by ten percentage points")
+        warnings.append(
+            f"{asked:,} merges were asked for and the tokenizer has {there:,}: all of them are taken"
+        )
+    if taken - merges.skip < FEW_MERGES:
+        warnings.append(
+            f"{taken - merges.skip:,} merges say little: shares can be wrong by ten percentage points"
+        )
     return taken, warnings
 
 
@@ -128,11 +124,10 @@ def _report(answer: _Answer, warnings: list[str]) -> Report:
         warnings.append(
             f"{100 * slack_share:.0f} % of what the merges need is in none of the categories: one is missing"
         )
-    if answer.merges.shared_prefix is not None:
-        other, count = answer.merges.shared_prefix
+    prefix = answer.merges.shared_prefix
+    if prefix is not None and answer.skip < prefix[1]:
         warnings.append(
-            f"its first {count:,} merges are those of {other}: they tell of that tokenizer's text"
-            + ("" if answer.skip >= count else "; leave them out with --skip-merges auto")
+            f"the first {prefix[1]:,} merges are those of {prefix[0]} and tell of its text: try --skip-merges auto"
         )
     return Report(
         kind="mixture",

@@ -44,7 +44,9 @@ class Master:
         everyone = np.arange(categories, dtype=np.int32)
         self._highs.addRow(1.0, 1.0, categories, everyone, np.ones(categories))
 
-    def add(self, step: NDArray[np.int32], pair: NDArray[np.int32], coefficients: NDArray[np.float64]) -> None:
+    def add(
+        self, step: NDArray[np.int32], pair: NDArray[np.int32], coefficients: NDArray[np.float64]
+    ) -> None:
         """Add rows: their steps and pairs, Int[R], and g, Float[R n]."""
         self._place(self._merge_column, step)
         self._place(self._pair_column, pair)
@@ -131,4 +133,3 @@ class Master:
 
     def _slack(self, value: NDArray[np.float64], column: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.where(column >= 0, value[np.maximum(column, 0)], 0.0)
-

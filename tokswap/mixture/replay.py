@@ -106,7 +106,9 @@ def _known_parts(symbols: list[int]) -> Iterator[list[int]]:
 
 def _chunk(symbols: list[int], starts: list[int], words: list[int]) -> _Chunk:
     return _Chunk(
-        np.asarray(symbols, dtype=np.int32), np.asarray(starts, dtype=np.int64), np.asarray(words, dtype=np.int64)
+        np.asarray(symbols, dtype=np.int32),
+        np.asarray(starts, dtype=np.int64),
+        np.asarray(words, dtype=np.int64),
     )
 
 
@@ -116,7 +118,15 @@ def _run(chunk: _Chunk, counted: WordCounts, table: RankTable, merges: MergeList
     codes = np.empty(room, dtype=np.int64)
     signed = np.empty(room, dtype=np.int32)  # (word + 1) × the sign of the change
     used = replay_words(
-        chunk.symbols, chunk.starts, table.keys, table.ranks, merges.pairs, merges.results, size, codes, signed
+        chunk.symbols,
+        chunk.starts,
+        table.keys,
+        table.ranks,
+        merges.pairs,
+        merges.results,
+        size,
+        codes,
+        signed,
     )
     order = np.argsort(codes[:used])
     counts = counted.counts[chunk.words]
