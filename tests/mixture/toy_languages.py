@@ -70,26 +70,27 @@ def merged(word: Sequence[int], pair: Pair, result: int) -> list[int]:
 
 def train(mixture: Mapping[str, float], merges: int) -> MergeList:
     """Learn merges from word frequencies, always the most frequent pair."""
-    cut = [[LETTERS.index(c) for c in word] for word in mixture]
+    letters = LETTERS + "".join(sorted({c for word in mixture for c in word} - set(LETTERS)))
+    cut = [[letters.index(c) for c in word] for word in mixture]
     counts = np.array(list(mixture.values()))[:, None]
     pairs: list[Pair] = []
     for rank in range(merges):
         best = max((float(row[0]), pair) for pair, row in pair_counts(cut, counts).items())[1]
         pairs.append(best)
-        cut = [merged(word, best, len(LETTERS) + rank) for word in cut]
-    return merge_list(pairs)
+        cut = [merged(word, best, len(letters) + rank) for word in cut]
+    return merge_list(pairs, letters)
 
 
-def merge_list(pairs: Sequence[Pair]) -> MergeList:
-    texts = list(LETTERS)
+def merge_list(pairs: Sequence[Pair], letters: str = LETTERS) -> MergeList:
+    texts = list(letters)
     for left, right in pairs:
         texts.append(texts[left] + texts[right])
     return MergeList(
         tokens=tuple(text.encode() for text in texts),
         texts=tuple(texts),
-        alphabet={letter: i for i, letter in enumerate(LETTERS)},
+        alphabet={letter: i for i, letter in enumerate(letters)},
         pairs=np.array(pairs, dtype=np.int32).reshape(-1, 2),
-        results=np.arange(len(LETTERS), len(texts), dtype=np.int32),
+        results=np.arange(len(letters), len(texts), dtype=np.int32),
         byte_fallback=False,
         notes=(),
         set_aside=0,

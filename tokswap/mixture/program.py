@@ -129,7 +129,14 @@ class _Search:
         self._at = _Place(start_mixture(self._merges_only, events.categories), *self._none)
         self._best_at = self._at
         self.best = Solution(
-            self._at.alpha, *reversed(self._none), np.inf, 0.0, 0, self._master, self._merge_frequency
+            alpha=self._at.alpha,
+            merge_slack=self._at.merge_slack,
+            pair_slack=self._at.pair_slack,
+            objective=np.inf,
+            lower_bound=0.0,
+            rounds=0,
+            master=self._master,
+            merge_frequency=self._merge_frequency,
         )
 
     def separate(self) -> bool:

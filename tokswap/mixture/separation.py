@@ -79,7 +79,7 @@ def _sweep(
     tree: NDArray[np.float64],
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
     steps = len(merges)
-    values = -pair_slack
+    values: NDArray[np.float64] = np.negative(pair_slack)
     out_step = np.empty(steps * rows, dtype=np.int32)
     out_pair = np.empty(steps * rows, dtype=np.int32)
     slack = np.zeros(steps)
@@ -87,7 +87,7 @@ def _sweep(
     found = 0
     for step in range(steps):
         for e in range(groups[step], groups[step + 1]):
-            p = pair[e]
+            p = int(pair[e])
             moved = 0.0
             for k in range(starts[e], starts[e + 1]):
                 moved += weight[category[k]] * change[k]
@@ -96,8 +96,8 @@ def _sweep(
                 raised(tree, p, values[p])
         if not used[step]:
             continue
-        merge = merges[step]
-        mine = values[merge] + pair_slack[merge]
+        merge = int(merges[step])
+        mine = float(values[merge] + pair_slack[merge])
         lowered(tree, merge, NOTHING)
         count = 0
         above = mine  # what the first pair must exceed for a slack, the others for a violation
@@ -117,6 +117,6 @@ def _sweep(
             count += 1
             lowered(tree, p, NOTHING)
         for i in range(count):
-            raised(tree, taken[i], values[taken[i]])
+            raised(tree, int(taken[i]), values[int(taken[i])])
         raised(tree, merge, values[merge])
     return out_step[:found].copy(), out_pair[:found].copy(), slack
