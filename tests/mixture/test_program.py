@@ -159,6 +159,24 @@ def test_a_sweep_finds_the_most_violated_rows_and_the_best_slacks(rows: int) -> 
     assert len(found.step) > 0
 
 
+def test_spread_rows_are_violated_and_fewer_and_none_only_where_there_are_none() -> None:
+    events = noisy(2)
+    step, pair, g = full_rows(events)
+    used = np.ones(events.steps, dtype=np.bool_)
+    for scale in (0.0, 100.0, 1e4, 1e6):
+        slacks = np.full(len(events.pairs), scale), np.zeros(events.steps)
+        alpha = np.full(events.categories, 1 / events.categories)
+        plain = sweep(events, alpha, *slacks, used=used, rows=3, tolerance=1e-7)
+        spread = sweep(events, alpha, *slacks, used=used, rows=3, tolerance=1e-7, spread=1.25)
+        assert bool(len(plain.step)) == bool(len(spread.step)) and len(spread.step) <= len(plain.step)
+        worst: dict[int, float] = {}
+        for t, p in zip(spread.step.tolist(), spread.pair.tolist(), strict=True):
+            violation = -(g[(step == t) & (pair == p)][0] @ alpha) - scale
+            assert violation > worst.get(p, 0.0)
+            worst[p] = violation
+    assert len(plain.step) == 0
+
+
 def test_merges_that_no_text_holds_play_no_part() -> None:
     given = {"a": Counter({"abc": 5, "ab": 2}), "b": Counter({"bcd": 4})}
     merges = train({"abc": 3.0, "bcd": 2.0, "nop": 9.0}, 4)

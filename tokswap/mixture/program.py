@@ -18,14 +18,19 @@ from numpy.typing import NDArray
 from tokswap.mixture.events import Events
 from tokswap.mixture.master import Master
 from tokswap.mixture.rows import frequencies, pair_index
-from tokswap.mixture.separation import sweep
+from tokswap.mixture.separation import Sweep, sweep
 from tokswap.mixture.start import start_mixture
 
-ROWS_A_MERGE = 3
+ROWS_A_MERGE = 2
 """Rows added for a step at once: fewer need more rounds, more a larger master."""
 
 ROW_TOLERANCE = 1e-7
 """Rows violated by less, in pairs per million, are the solver's rounding."""
+
+PART_OF_GAP = 0.1
+
+SPREAD = 1.25
+"""How much of a row's violation its pair is forgiven for the rest of a sweep: see `separation.sweep`."""
 
 INWARD = 0.5
 """How far from the best solution towards the master's rows are looked for."""
@@ -94,9 +99,12 @@ def solve(
         more = search.separate()
         if on_progress is not None:
             on_progress("solve", *_digits(search.best.gap, gap))
-        if search.best.gap <= gap or not more:
+        if search.best.gap <= gap:
             break
-        search.resolve()
+        if more:
+            search.resolve()
+        elif search.tolerance() <= ROW_TOLERANCE:
+            break
     return search.best
 
 
@@ -146,7 +154,18 @@ class _Search:
         (Ben-Ameur and Neto 2007), and at the master's where there are none.
         """
         halfway = self._best_at.towards(self._at, INWARD)
-        return self._sweep(halfway) or self._sweep(self._at)
+        return self._look(halfway) or self._look(self._at)
+
+    def tolerance(self) -> float:
+        """Return by how much rows must be violated to be added now.
+
+        A tenth of what is between the bounds, for each step: where no row is violated by more, the objective of the
+        master's place is within a tenth of that of the lower bound. Rows that matter less wait for later rounds.
+        """
+        between = self.best.objective - self.best.lower_bound
+        if not np.isfinite(between):
+            return ROW_TOLERANCE
+        return max(ROW_TOLERANCE, PART_OF_GAP * between / max(int(self._used.sum()), 1))
 
     def resolve(self) -> None:
         """Add the rows of the last sweep and solve the master again."""
@@ -161,23 +180,27 @@ class _Search:
             rounds=self.best.rounds + 1,
         )
 
-    def _sweep(self, at: _Place) -> bool:
-        """Sweep at a place, note its rows that are new, and keep its solution where that is better."""
-        found = sweep(
-            self._events,
-            at.alpha,
-            at.pair_slack,
-            at.merge_slack,
-            used=self._used,
-            rows=self._rows,
-            tolerance=ROW_TOLERANCE,
-        )
-        self._keep(replace(at, merge_slack=found.slack))
+    def _look(self, at: _Place) -> bool:
+        """Keep a place's solution where that is better, note the rows that it violates, and tell whether any is new."""
+        self._keep(replace(at, merge_slack=self._sweep(at, rows=1, spread=0.0).slack))
+        found = self._sweep(at, rows=self._rows, spread=SPREAD)
         codes = found.step.astype(np.int64) * len(self._events.pairs) + found.pair
         fresh = ~np.isin(codes, self._known)
         self._known = np.concatenate([self._known, codes[fresh]])
         self._new = np.stack([found.step[fresh], found.pair[fresh]])
         return bool(fresh.any())
+
+    def _sweep(self, at: _Place, *, rows: int, spread: float) -> Sweep:
+        return sweep(
+            self._events,
+            at.alpha,
+            at.pair_slack,
+            at.merge_slack,
+            used=self._used,
+            rows=rows,
+            tolerance=self.tolerance(),
+            spread=spread,
+        )
 
     def _keep(self, at: _Place) -> None:
         """Keep a place that satisfies every row, where it is better than the best so far."""

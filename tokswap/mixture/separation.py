@@ -38,10 +38,14 @@ def sweep(
     used: NDArray[np.bool_],
     rows: int,
     tolerance: float,
+    spread: float = 0.0,
 ) -> Sweep:
     """Sweep the steps that are `used`, Bool[T], for `alpha` Float[n], `pair_slack` Float[P], `merge_slack` Float[T].
 
-    At most `rows` rows a step are returned, the most violated ones, each violated by more than `tolerance`.
+    At most `rows` rows a step are returned, the most violated ones, each violated by more than `tolerance`. A pair
+    that is too frequent is so at thousands of steps, and a few of those rows say it all: with `spread` > 1 the slack
+    of a row's pair is raised, for the steps to come, by `spread` times what the row lacks. Each further row of the
+    pair is then more violated than its last; the slacks of merges that come out are too small.
     """
     weight = alpha * SCALE / events.totals
     step, pair, slack = _sweep(
@@ -57,6 +61,7 @@ def sweep(
         used,
         rows,
         tolerance,
+        spread,
         tree_of(len(events.pairs)),
     )
     return Sweep(step, pair, slack)
@@ -76,9 +81,11 @@ def _sweep(
     used: NDArray[np.bool_],
     rows: int,
     tolerance: float,
+    spread: float,
     tree: NDArray[np.float64],
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
     steps = len(merges)
+    pair_slack = pair_slack.copy()
     values: NDArray[np.float64] = np.negative(pair_slack)
     out_step = np.empty(steps * rows, dtype=np.int32)
     out_pair = np.empty(steps * rows, dtype=np.int32)
@@ -117,6 +124,10 @@ def _sweep(
             count += 1
             lowered(tree, p, NOTHING)
         for i in range(count):
-            raised(tree, int(taken[i]), values[int(taken[i])])
+            p = int(taken[i])
+            more = spread * (values[p] - mine - merge_slack[step])
+            values[p] -= more
+            pair_slack[p] += more
+            raised(tree, p, values[p])
         raised(tree, merge, values[merge])
     return out_step[:found].copy(), out_pair[:found].copy(), slack
