@@ -79,7 +79,7 @@ def infer(
     folds = solve_folds(solved.master, on_progress=on_progress)
     sizes = events.totals, counted.text_bytes
     shares = byte_shares(solved.alpha, *sizes)
-    interval = calibrated(shares, byte_shares(folds, *sizes))
+    interval = calibrated(shares, byte_shares(folds, *sizes), counted.text_bytes)
     return _report(_Answer(name, merges, counted, events, skipped, solved, shares, interval), warnings)
 
 
