@@ -33,7 +33,10 @@ def load_categories(path: Path) -> dict[str, list[Path]]:
         data = load_recipe(path)
     except TokswapError as error:
         raise TokswapError(error.what, HINT) from None
-    return {str(name): _beside(path.parent, str(name), entry) for name, entry in data.items()}
+    for name in data:
+        if not isinstance(name, str):  # YAML takes the Norwegian no for false
+            raise TokswapError(f"YAML reads a category's name as {name!r}", "put it in quotes, as in 'no': texts/no/")
+    return {name: _beside(path.parent, name, entry) for name, entry in data.items()}
 
 
 def check_categories(categories: Mapping[str, Paths]) -> dict[str, list[Path]]:
