@@ -30,7 +30,7 @@ def parse_categories(given: Sequence[str]) -> dict[str, list[Path]]:
 def load_categories(path: Path) -> dict[str, list[Path]]:
     """Read a YAML file of name: path, or name: [path, …]; paths are relative to the file's folder."""
     try:
-        data: Mapping[Any, Any] = load_recipe(path)
+        data: Any = load_recipe(path)
     except TokswapError as error:
         raise TokswapError(error.what, HINT) from None
     for name in data:
