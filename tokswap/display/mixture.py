@@ -10,6 +10,7 @@ from tokswap.report import Figure, Report
 
 BAR_CELLS = 30
 SURE, LIKELY, POSSIBLE = "█", "▓", "░"
+PER_MILLION = "pairs per million"
 TEXT_SHARES = ("pair_share", "efficiency_share", "classification_share")
 
 
@@ -102,5 +103,5 @@ def _run(report: Report) -> Table:
 
 def _figures(report: Report) -> Iterable[tuple[str, str]]:
     for name, figure in report.figures.items():
-        unit = f" {figure.unit}" if figure.unit == "pairs per million" else ""
-        yield label(name), amount(figure) + unit + (f" ({figure.note})" if figure.note else "")
+        value = amount(figure) if figure.unit != PER_MILLION else f"{figure.value:,.1f} {PER_MILLION}"
+        yield label(name), value + (f" ({figure.note})" if figure.note else "")

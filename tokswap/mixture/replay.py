@@ -19,8 +19,8 @@ from tokswap.mixture.events import Events, Run, merge_runs, numbered
 from tokswap.mixture.kernels import RankTable, rank_table, replay_words, summed
 from tokswap.mixture.types import UNKNOWN, MergeList, WordCounts
 
-CHUNK_PAIRS = 1_000_000
-"""Adjacent pairs replayed at once; their changes take about 150 MB."""
+CHUNK_PAIRS = 400_000
+"""Adjacent pairs replayed at once; their changes take about 100 MB."""
 
 CHANGES_A_PAIR = 6
 """At most: its own start, and -3 +2 for the merge that can remove it."""
