@@ -98,13 +98,16 @@ def infer_mixture(
     *,
     merges: int | None = None,
     skip_merges: int | None = None,
+    field: str = "text",
+    processes: int | None = None,
     on_progress: Progress | None = None,
 ) -> Report:
     """Infer the shares of `categories`, names with their files, folders or globs, in a BPE tokenizer's training text.
 
     `merges` bounds how many merges are looked at (None: 30,000, or all there are); the first `skip_merges` of them
-    are replayed and not explained (None: those that the tokenizer took over from a known one). Raises TokswapError
-    for a tokenizer without merges, and for categories and texts that can't be used. Needs the extra `mixture`.
+    are replayed and not explained (None: those that the tokenizer took over from a known one). `field` names the text
+    in records of .jsonl and .parquet; `processes` count (None: one a core). Raises TokswapError for a tokenizer
+    without merges, and for categories and texts that can't be used. Needs the extra `mixture`.
     """
     from tokswap.mixture.needs import require_mixture
 
@@ -112,7 +115,13 @@ def infer_mixture(
     from tokswap.mixture.run import infer_from_files
 
     return infer_from_files(
-        tokenizer, categories, merges=merges, skip_merges=skip_merges, on_progress=on_progress
+        tokenizer,
+        categories,
+        merges=merges,
+        skip_merges=skip_merges,
+        field=field,
+        processes=processes,
+        on_progress=on_progress,
     )
 
 

@@ -59,6 +59,13 @@ def infer_mixture(
             help="Replay the first N merges without explaining them; auto: those taken over from a known tokenizer.",
         ),
     ] = AUTO,
+    field: Annotated[
+        str, typer.Option("--field", metavar="NAME", help="What holds the text in .jsonl and .parquet records.")
+    ] = "text",
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", metavar="N", min=1, help="Processes that count words (default: one a core)."),
+    ] = None,
     as_json: options.Json = False,
     report: options.ReportPath = None,
     quiet: options.Quiet = False,
@@ -78,6 +85,8 @@ def infer_mixture(
             chosen,
             merges=merges,
             skip_merges=_skip(skip_merges),
+            field=field,
+            processes=processes,
             on_progress=on_progress,
         )
     output.show(result)

@@ -65,6 +65,6 @@ def test_libraries_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -
         return None if name == "highspy" else there(name, *more)
 
     monkeypatch.setattr(importlib.util, "find_spec", find)
-    with pytest.raises(TokswapError, match="needs .*highspy") as error:
+    with pytest.raises(TokswapError, match=r"needs .*highspy") as error:
         require_mixture()
     assert "tokswap[mixture]" in error.value.hint

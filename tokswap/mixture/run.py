@@ -21,11 +21,15 @@ def infer_from_files(
     *,
     merges: int | None = None,
     skip_merges: int | None = None,
+    field: str = "text",
+    processes: int | None = None,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Report:
     """Return the mixture of `categories`, names with files, folders or globs, as `tokswap.infer_mixture` describes."""
     texts = check_categories(categories)
     source = open_source(fspath(tokenizer), only_tokenizer=True, on_progress=on_progress)
     learnt = merge_list(source.tokenizer, skip="auto" if skip_merges is None else skip_merges)
-    counted = count_words(source.tokenizer, texts, on_progress=on_progress)
+    counted = count_words(
+        source.tokenizer, learnt, texts, field=field, processes=processes, on_progress=on_progress
+    )
     return infer(source.source, learnt, counted, steps=merges, on_progress=on_progress)
