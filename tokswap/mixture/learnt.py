@@ -72,15 +72,15 @@ def _reachable(
 def _blocks_of_runs(order: Sequence[str]) -> frozenset[str]:
     """Return the runs of one white-space character that stand in a block, as people write them into a vocabulary."""
     found: set[str] = set()
-    for is_run, block in groupby(order, key=_is_run):
+    for character, block in groupby(order, key=_run_of):
         texts = list(block)
-        if is_run and len(texts) >= SHORTEST_BLOCK:
+        if character and len(texts) >= SHORTEST_BLOCK:
             found.update(texts)
     return frozenset(found)
 
 
-def _is_run(text: str) -> bool:
-    return len(set(text)) == 1 and text[0] in WHITE_SPACE
+def _run_of(text: str) -> str | None:
+    return text[0] if len(set(text)) == 1 and text[0] in WHITE_SPACE else None
 
 
 def _notes(merges: int, tokens: int, expanded: bool, runs: Collection[str], odd: Sequence[str]) -> list[str]:
