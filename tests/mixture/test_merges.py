@@ -156,11 +156,11 @@ def test_a_character_without_symbol_is_unknown() -> None:
 
 
 def with_runs(tokenizer: Json, lengths: Sequence[int]) -> Json:
-    """Put runs of line breaks before the learnt merges, as Gemma's makers did."""
+    """Put runs of tabs before the learnt merges, as Gemma's makers did."""
     vocab = dict(tokenizer["model"]["vocab"])
-    runs = ["Ċ" * n for n in lengths]
+    runs = ["ĉ" * n for n in lengths]
     shift = {token: i + len(runs) if i >= 256 else i for token, i in vocab.items()}
-    merges = [[run[:-1], "Ċ"] for run in runs] + [list(pair) for pair in trained(tokenizer)]
+    merges = [[run[:-1], "ĉ"] for run in runs] + [list(pair) for pair in trained(tokenizer)]
     vocab = shift | {run: 256 + i for i, run in enumerate(runs)}
     return {
         **tokenizer,
