@@ -127,9 +127,9 @@ def _reader_kind(file: Path) -> str:
     return suffix if suffix in (".jsonl", ".parquet") else "text"
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> io.BufferedReader[Any]:
     if path.suffix == ".gz":
-        return gzip.open(path, "rb")
+        return io.BufferedReader(gzip.GzipFile(path))
     if path.suffix == ".zst":
         zstandard: Any = _extra("zstandard")
         return io.BufferedReader(

@@ -52,10 +52,12 @@ class WordSpec:
 
 def word_spec(tokenizer: Mapping[str, Any], merges: MergeList) -> WordSpec:
     """Return how the trainer of a parsed tokenizer.json cut text into words."""
-    steps = {key: _plain(tokenizer.get(key)) for key in ("normalizer", "pre_tokenizer")}
-    texts = {key: json.dumps(step, ensure_ascii=False, sort_keys=True) for key, step in steps.items()}
-    if is_byte_level(tokenizer) or not any(SPACE_MARK in text for text in texts.values()):
-        return WordSpec(**texts)
+    normalizer, pre_tokenizer = (
+        _canonical(tokenizer.get("normalizer")),
+        _canonical(tokenizer.get("pre_tokenizer")),
+    )
+    if is_byte_level(tokenizer) or SPACE_MARK not in normalizer + pre_tokenizer:
+        return WordSpec(normalizer, pre_tokenizer)
     learnt = [merges.texts[result] for result in dict.fromkeys(merges.results.tolist())]
     rare = RARE * len(learnt)
     used = set("".join(learnt))
@@ -63,7 +65,8 @@ def word_spec(tokenizer: Mapping[str, Any], merges: MergeList) -> WordSpec:
     crossing = [len(_by_script(text, False)) > 1 for text in learnt]
     beyond_marks = [len(_by_script(text, True)) > 1 for text in learnt]
     return WordSpec(
-        **texts,
+        normalizer,
+        pre_tokenizer,
         lines="\n" in apart,
         spaces=sum(_INNER_SPACE.search(text) is not None for text in learnt) <= rare,
         runs=SPACE_MARK * 2 in tokenizer["model"]["vocab"] and SPACE_MARK * 2 not in merges.texts,
@@ -73,12 +76,18 @@ def word_spec(tokenizer: Mapping[str, Any], merges: MergeList) -> WordSpec:
     )
 
 
+def _canonical(step: Any) -> str:
+    """Return a step as JSON in which pre-tokenizers that give the same words look the same."""
+    return json.dumps(_plain(step), ensure_ascii=False, sort_keys=True)
+
+
 def _plain(step: Any) -> Any:
-    """Leave out what changes offsets and not words, so that equal pre-tokenizers are seen to be equal."""
+    """Set what changes offsets and not words to one value, and steps that do nothing to null."""
     if isinstance(step, Mapping):
-        kept = {key: _plain(value) for key, value in step.items() if key != "trim_offsets"}
-        kept = {key: value for key, value in kept.items() if key != "normalizers" or value}
-        return None if kept == {"type": "Sequence"} else kept
+        kept = {key: _plain(value) for key, value in step.items()}
+        if "trim_offsets" in kept:
+            kept["trim_offsets"] = False
+        return None if kept == {"type": "Sequence", "normalizers": []} else kept
     return [_plain(part) for part in step] if isinstance(step, list) else step
 
 
