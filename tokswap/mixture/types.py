@@ -75,7 +75,7 @@ class WordCounts:
     dropped: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        if self.counts.shape != (len(self.words), len(self.categories)):
+        if tuple(self.counts.shape) != (len(self.words), len(self.categories)):
             raise ValueError("counts must have one row a word and one column a category")
         if self.text_bytes.shape != (len(self.categories),):
             raise ValueError("text_bytes must have one entry a category")
