@@ -92,20 +92,7 @@ def _merged(
         k, end = (starts[i], starts[i + 1]) if first else (0, 0)
         k2, end2 = (starts2[j], starts2[j + 1]) if second else (0, 0)
         begin = used
-        while k < end or k2 < end2:
-            mine = k < end and (k2 == end2 or category[k] <= category2[k2])
-            theirs = k2 < end2 and (k == end or category2[k2] <= category[k])
-            out_category[used] = category[k] if mine else category2[k2]
-            amount = 0
-            if mine:
-                amount += change[k]
-                k += 1
-            if theirs:
-                amount += change2[k2]
-                k2 += 1
-            if amount != 0:
-                out_change[used] = amount
-                used += 1
+        used = _added(category, change, k, end, category2, change2, k2, end2, out_category, out_change, used)
         if used > begin:
             out_codes[events] = code
             events += 1
@@ -118,6 +105,38 @@ def _merged(
         out_category[:used].copy(),
         out_change[:used].copy(),
     )
+
+
+@compiled
+def _added(
+    category: NDArray[np.int16],
+    change: NDArray[np.int64],
+    k: int,
+    end: int,
+    category2: NDArray[np.int16],
+    change2: NDArray[np.int64],
+    k2: int,
+    end2: int,
+    out_category: NDArray[np.int16],
+    out_change: NDArray[np.int64],
+    used: int,
+) -> int:
+    """Add the entries k … end - 1 and k2 … end2 - 1 of one code, and return how many entries there are now."""
+    while k < end or k2 < end2:
+        mine = k < end and (k2 == end2 or category[k] <= category2[k2])
+        theirs = k2 < end2 and (k == end or category2[k2] <= category[k])
+        out_category[used] = category[k] if mine else category2[k2]
+        amount = 0
+        if mine:
+            amount += change[k]
+            k += 1
+        if theirs:
+            amount += change2[k2]
+            k2 += 1
+        if amount != 0:
+            out_change[used] = amount
+            used += 1
+    return used
 
 
 def numbered(run: Run, merges: NDArray[np.int32], size: int, categories: int) -> Events:

@@ -93,14 +93,7 @@ def _sweep(
     taken = np.empty(rows, dtype=np.int64)
     found = 0
     for step in range(steps):
-        for e in range(groups[step], groups[step + 1]):
-            p = int(pair[e])
-            moved = 0.0
-            for k in range(starts[e], starts[e + 1]):
-                moved += weight[category[k]] * change[k]
-            values[p] += moved
-            if moved > 0:
-                raised(tree, p, values[p])
+        _advance(groups[step], groups[step + 1], pair, starts, category, change, weight, values, tree)
         if not used[step]:
             continue
         merge = int(merges[step])
@@ -131,3 +124,26 @@ def _sweep(
             raised(tree, p, values[p])
         raised(tree, merge, values[merge])
     return out_step[:found].copy(), out_pair[:found].copy(), slack
+
+
+@compiled
+def _advance(
+    first: int,
+    end: int,
+    pair: NDArray[np.int32],
+    starts: NDArray[np.int64],
+    category: NDArray[np.int16],
+    change: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    values: NDArray[np.float64],
+    tree: NDArray[np.float64],
+) -> None:
+    """Let the events first … end - 1 happen."""
+    for e in range(first, end):
+        moved = 0.0
+        for k in range(starts[e], starts[e + 1]):
+            moved += weight[category[k]] * change[k]
+        p = int(pair[e])
+        values[p] += moved
+        if moved > 0:
+            raised(tree, p, values[p])
