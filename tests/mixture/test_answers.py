@@ -91,7 +91,9 @@ def test_a_known_mixture_is_found_and_better_than_the_baselines() -> None:
         return float(((np.array(found) - truth) ** 2).mean())
 
     assert error("byte_share") < 0.001
-    assert error("byte_share") < min(map(error, ("efficiency_share", "classification_share", "uniform_share")))
+    assert error("byte_share") < min(
+        map(error, ("efficiency_share", "classification_share", "uniform_share"))
+    )
     assert sum(shares_of(report)) == pytest.approx(1)
     for section in report.sections.values():
         figure = section.figures["byte_share"]

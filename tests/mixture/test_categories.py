@@ -33,7 +33,9 @@ def test_paths_of_a_file_lie_beside_it(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["en: 3\n", "en: []\n", "en: {a: b}\n", "- en\n", "en: [a, 3]\n", "en: *x\n"])
+@pytest.mark.parametrize(
+    "text", ["en: 3\n", "en: []\n", "en: {a: b}\n", "- en\n", "en: [a, 3]\n", "en: *x\n"]
+)
 def test_files_that_name_nothing(text: str, tmp_path: Path) -> None:
     file = tmp_path / "categories.yaml"
     file.write_text(text)
@@ -51,7 +53,10 @@ def test_names_that_yaml_takes_for_something_else_are_not_guessed(tmp_path: Path
 
 
 def test_a_mixture_has_two_categories_and_each_has_text() -> None:
-    assert check_categories({"a": "x", "b": [Path("y"), "z"]}) == {"a": [Path("x")], "b": [Path("y"), Path("z")]}
+    assert check_categories({"a": "x", "b": [Path("y"), "z"]}) == {
+        "a": [Path("x")],
+        "b": [Path("y"), Path("z")],
+    }
     with pytest.raises(TokswapError, match="not 1"):
         check_categories({"a": "x"})
     with pytest.raises(TokswapError, match="'b' has no text"):

@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 from scipy.optimize import linprog
 from test_replay import counts_by_step, texts
-from toy_languages import counted, language, mix, text_of, train
+from toy_languages import counted, language, merge_list, mix, text_of, train
 
 from tokswap.mixture.events import Events
 from tokswap.mixture.program import Solution, solve
@@ -24,9 +24,9 @@ def full_rows(events: Events, first: int = 0) -> tuple[np.ndarray, np.ndarray, n
     step, pair, g = [], [], []
     for t, counts in enumerate(counts_by_step(events)):
         merge = events.merges[t]
-        if merge < 0 or t < first:
+        mine = counts.get(tuple(events.pairs[merge].tolist()))
+        if mine is None or t < first:
             continue
-        mine = counts.get(tuple(events.pairs[merge].tolist()), 0)
         for other, row in counts.items():
             if number[other] != merge:
                 step.append(t)
@@ -183,3 +183,10 @@ def test_merges_that_no_text_holds_play_no_part() -> None:
     ours: Solution = solve(replay(merges, counted(given), steps=4), gap=0.0)
     absent = replay(merges, counted(given), steps=4).merges < 0
     assert absent.any() and not ours.merge_slack[absent].any()
+
+
+def test_merges_whose_pairs_are_used_up_play_no_part() -> None:
+    given = {"x": Counter({"abc": 3, "dd": 1}), "y": Counter({"abc": 1, "dd": 2})}
+    ours = solve(replay(merge_list([(0, 1), (1, 2)]), counted(given), steps=2), gap=0.0)
+    assert not ours.merge_frequency[1].any() and ours.merge_frequency[0].all()
+    assert ours.merge_slack[1] == 0

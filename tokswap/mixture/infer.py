@@ -74,8 +74,12 @@ def infer(
     skipped = merges.skip
     taken, warnings = _steps(merges, steps)
     events = replay(merges, counted, steps=taken, on_progress=on_progress)
-    _require_held(events, skipped)
     solved = solve(events, first=skipped, gap=gap, on_progress=on_progress)
+    if not solved.merge_frequency[skipped:].any():
+        raise TokswapError(
+            "no text holds any of the merges",
+            "give text in the languages of the tokenizer, and fewer --skip-merges",
+        )
     folds = solve_folds(solved.master, on_progress=on_progress)
     sizes = events.totals, counted.text_bytes
     shares = byte_shares(solved.alpha, *sizes)
@@ -104,19 +108,10 @@ def _steps(merges: MergeList, asked: int | None) -> tuple[int, list[str]]:
     return taken, warnings
 
 
-def _require_held(events: Events, skip: int) -> None:
-    if (events.merges[skip:] < 0).all():
-        raise TokswapError(
-            "no text holds any of the merges",
-            "give text in the languages of the tokenizer, and fewer --skip-merges",
-        )
-
-
 def _report(answer: _Answer, warnings: list[str]) -> Report:
     slack = answer.solved.merge_slack
     frequency = answer.solved.merge_frequency @ answer.solved.alpha
-    missing = np.flatnonzero(answer.events.merges < 0)
-    missing = missing[missing >= answer.skip]
+    missing = answer.skip + np.flatnonzero(~answer.solved.merge_frequency[answer.skip :].any(1))
     worst = unexplained(answer.merges, slack, frequency, most=EXAMPLES)
     explained = frequency[answer.skip :].sum()
     slack_share = float(slack.sum() / max(slack.sum() + explained, 1e-300))

@@ -92,9 +92,9 @@ def solve(
 ) -> Solution:
     """Return the mixture that explains the merges from `first` on best, to a relative gap of the objective.
 
-    Merges that no category's text holds play no part. Raises TokswapError where the solver fails.
+    Merges that no category's text holds at their step play no part: they say nothing of the others. Raises TokswapError where the solver fails.
     """
-    search = _Search(events, (events.merges >= 0) & (np.arange(events.steps) >= first), rows)
+    search = _Search(events, first, rows)
     for _ in range(MOST_ROUNDS):
         more = search.separate()
         if on_progress is not None:
@@ -125,11 +125,12 @@ class _Place:
 class _Search:
     """The state between rounds: the master, the place where it stands, and the best solution so far."""
 
-    def __init__(self, events: Events, used: NDArray[np.bool_], rows: int) -> None:
-        self._events, self._used, self._rows = events, used, rows
+    def __init__(self, events: Events, first: int, rows: int) -> None:
+        self._events, self._rows = events, rows
         self._index = pair_index(events)
         every = np.arange(events.steps, dtype=np.int32)
         self._merge_frequency = frequencies(events, self._index, every, events.merges)
+        self._used = self._merge_frequency.any(1) & (every >= first)
         self._master = Master(events.categories, events.steps, len(events.pairs))
         self._known = np.zeros(0, dtype=np.int64)
         self._new = np.zeros((2, 0), dtype=np.int32)
