@@ -92,7 +92,8 @@ def solve(
 ) -> Solution:
     """Return the mixture that explains the merges from `first` on best, to a relative gap of the objective.
 
-    Merges that no category's text holds at their step play no part: they say nothing of the others. Raises TokswapError where the solver fails.
+    Merges that no category's text holds at their step play no part: they say nothing of its mixture. Raises
+    TokswapError where the solver fails.
     """
     search = _Search(events, first, rows)
     for _ in range(MOST_ROUNDS):
