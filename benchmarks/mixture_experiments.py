@@ -3,7 +3,8 @@
     python benchmarks/mixture_experiments.py --texts TEXTS --categories 5 --trials 20 --merges 300,1000,3000 \
         --train-bytes 5000000 --count-bytes 1000000 --out results.json
 
-TEXTS is a folder of NAME.txt, one a category, documents parted by lines of `%%`. Each trial draws categories and
+TEXTS is a folder of NAME.txt or NAME/text.txt, one a category, documents parted by lines of `%%` or else cut by size
+(benchmarks/mixture_texts.py fetches some). Each trial draws categories and
 shares (uniform on the simplex, as in arXiv:2407.16607), trains GPT-2's kind of tokenizer on that mixture, counts other
 documents of the same categories (or, with --overlap, the same ones, as the authors did) and infers the shares.
 Printed: log10 of the mean squared error of shares of bytes, mean and standard deviation over trials, and how often
@@ -30,6 +31,7 @@ from tokswap.mixture.merges import merge_list
 from tokswap.mixture.types import WordCounts
 
 ESTIMATES = ("byte_share", "efficiency_share", "classification_share", "uniform_share")
+BLOCK_BYTES = 4000  # of a document where the text has no marks between them: about a page
 SMALLEST_ERROR = 1e-16  # of a mean square: what rounding leaves of an exact answer
 
 
@@ -43,18 +45,39 @@ class Category:
     words: sp.csr_array
 
 
+def files(folder: Path) -> dict[str, Path]:
+    """Return name → text: NAME.txt and NAME/text.txt."""
+    plain = {path.stem: path for path in sorted(folder.glob("*.txt"))}
+    return plain | {path.parent.name: path for path in sorted(folder.glob("*/text.txt"))}
+
+
+def cut_documents(content: str) -> list[str]:
+    """Return documents that lines of `%%` part, or else blocks of lines that stand together."""
+    documents = list(split_documents(content))
+    if len(documents) > 1:
+        return documents
+    blocks, size = [[""]], 0
+    for line in content.splitlines(keepends=True):
+        if size > BLOCK_BYTES:
+            blocks.append([])
+            size = 0
+        blocks[-1].append(line)
+        size += len(line.encode())
+    return ["".join(block) for block in blocks]
+
+
 def read(folder: Path) -> tuple[list[Category], list[str]]:
     """Return the categories of a folder, and the words that their columns stand for."""
     cut = pre_tokenizers.ByteLevel(add_prefix_space=False)
     number: dict[str, int] = {}
     tables: list[tuple[str, list[str], list[dict[int, int]]]] = []
-    for path in sorted(folder.glob("*.txt")):
-        documents = list(split_documents(path.read_text(encoding="utf-8")))
+    for name, path in files(folder).items():
+        documents = cut_documents(path.read_text(encoding="utf-8"))
         rows: list[dict[int, int]] = []
         for document in documents:
             words = Counter(word for word, _ in cut.pre_tokenize_str(document))
             rows.append({number.setdefault(word, len(number)): count for word, count in words.items()})
-        tables.append((path.stem, documents, rows))
+        tables.append((name, documents, rows))
     out: list[Category] = []
     for name, documents, rows in tables:
         columns = np.array([word for row in rows for word in row], dtype=np.int64)
