@@ -12,7 +12,9 @@ from scipy.optimize import linprog
 from test_replay import counts_by_step, texts
 from toy_languages import counted, language, merge_list, mix, text_of, train
 
+from tokswap.errors import TokswapError
 from tokswap.mixture.events import Events
+from tokswap.mixture.master import Master
 from tokswap.mixture.program import Solution, solve
 from tokswap.mixture.replay import replay
 from tokswap.mixture.separation import SCALE, sweep
@@ -190,3 +192,19 @@ def test_merges_whose_pairs_are_used_up_play_no_part() -> None:
     ours = solve(replay(merge_list([(0, 1), (1, 2)]), counted(given), steps=2), gap=0.0)
     assert not ours.merge_frequency[1].any() and ours.merge_frequency[0].all()
     assert ours.merge_slack[1] == 0
+
+
+def test_a_basis_that_fails_is_left_and_a_failure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = noisy(0)
+    wanted = solve(events)
+    answers = ["Unknown"]
+
+    def status(self: Master) -> str:
+        self._highs.run()
+        return answers.pop() if answers else "Optimal"
+
+    monkeypatch.setattr(Master, "_run", status)
+    assert np.allclose(solve(events).alpha, wanted.alpha, atol=1e-6)
+    answers += ["Unknown", "Unknown"]
+    with pytest.raises(TokswapError, match="stopped with 'Unknown' on"):
+        solve(events)

@@ -35,7 +35,9 @@ def load_categories(path: Path) -> dict[str, list[Path]]:
         raise TokswapError(error.what, HINT) from None
     for name in data:
         if not isinstance(name, str):  # YAML takes the Norwegian no for false
-            raise TokswapError(f"YAML reads a category's name as {name!r}", "put it in quotes, as in 'no': texts/no/")
+            raise TokswapError(
+                f"YAML reads a category's name as {name!r}", "put it in quotes, as in 'no': texts/no/"
+            )
     return {name: _beside(path.parent, name, entry) for name, entry in data.items()}
 
 

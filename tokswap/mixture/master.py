@@ -14,6 +14,9 @@ SMALLEST = 1e-9
 """Coefficients below, in pairs per million, are rounding and left out, as HiGHS itself does."""
 
 
+OPTIMAL = "Optimal"
+
+
 @dataclass(frozen=True)
 class Point:
     """A solved master: a mixture and slacks, and the rows' dual values."""
@@ -75,10 +78,12 @@ class Master:
         self.coefficients = np.concatenate([self.coefficients, coefficients])
 
     def solve(self) -> Point:
-        """Solve from the last basis. Raises TokswapError where HiGHS doesn't reach an optimum."""
-        self._highs.run()
-        status = self._highs.modelStatusToString(self._highs.getModelStatus())
-        if status != "Optimal":
+        """Solve from the last basis, or afresh. Raises TokswapError where neither reaches an optimum."""
+        status = self._run()
+        if status != OPTIMAL:  # rounding in a basis that was carried over many rounds
+            self._highs.clearSolver()
+            status = self._run()
+        if status != OPTIMAL:
             raise TokswapError(
                 f"the solver stopped with {status!r} on {len(self.step):,} rows",
                 "take fewer merges with --merges, and report this",
@@ -93,6 +98,10 @@ class Master:
             np.maximum(np.asarray(solution.row_dual)[1:], 0.0),
             float(self._highs.getObjectiveValue()),
         )
+
+    def _run(self) -> str:
+        self._highs.run()
+        return self._highs.modelStatusToString(self._highs.getModelStatus())
 
     def part(self, kept: NDArray[np.bool_]) -> Master:
         """Return another master, unsolved, with some of the rows, Bool[R]."""
