@@ -109,20 +109,18 @@ def archived(path: Path) -> Iterator[str]:
                 yield archive.read(name).decode("utf-8", "replace")
 
 
-def _language(
-    code: str, help_code: str | None, man: tuple[str, ...] = (), folder: str = "", game: str = ""
-) -> list[Source]:
+_HELP = ("usr/share/libreoffice/help/*/text/**/*.html",)
+
+
+def _language(code: str, help_code: str | None, man: tuple[str, ...] = (), folder: str = "") -> list[Source]:
+    """`folder` is what the other packages call the language, where that isn't its code."""
     folder = folder or code
-    sources = (
-        [Source(f"libreoffice-help-{help_code}", ("usr/share/libreoffice/help/*/text/**/*.html",), page)]
-        if help_code
-        else []
-    )
+    sources = [Source(f"libreoffice-help-{help_code}", _HELP, page)] if help_code else []
     sources += [Source(name, (f"usr/share/man/{folder}*/man*/*.gz",), manual) for name in man]
     sources.append(
         Source("installation-guide-amd64", (f"usr/share/doc/*/{folder}/install.*.txt.gz",), packed)
     )
-    sources.append(Source("wesnoth-1.16-data", (f"**/locale/{game or code}/LC_MESSAGES/*.mo",), translations))
+    sources.append(Source("wesnoth-1.16-data", (f"**/locale/{folder}/LC_MESSAGES/*.mo",), translations))
     return sources
 
 
@@ -140,10 +138,10 @@ LANGUAGES: Mapping[str, list[Source]] = {
     "it": _language("it", "it", ("manpages-it",)),
     "ja": _language("ja", "ja", ("manpages-ja", "manpages-ja-dev")),
     "ko": _language("ko", "ko"),
-    "zh": _language("zh", "zh-cn", ("manpages-zh",), "zh_CN", "zh_CN"),
-    "zh_tw": _language("zh_tw", "zh-tw", (), "zh_TW", "zh_TW"),
+    "zh": _language("zh", "zh-cn", ("manpages-zh",), "zh_CN"),
+    "zh_tw": _language("zh_tw", "zh-tw", (), "zh_TW"),
     "ru": _language("ru", "ru", ("manpages-ru",)),
-    "pt": _language("pt", "pt-br", ("manpages-pt-br",), "pt_BR", "pt_BR"),
+    "pt": _language("pt", "pt-br", ("manpages-pt-br",), "pt_BR"),
     "pl": _language("pl", "pl", ("manpages-pl", "manpages-pl-dev")),
     "tr": _language("tr", "tr", ("manpages-tr",)),
     "vi": _language("vi", "vi", ("manpages-vi",)),
