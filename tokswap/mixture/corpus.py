@@ -20,6 +20,7 @@ from tokswap.errors import TokswapError
 
 BLOCK_BYTES = 1 << 20  # read at once
 SPAN_BYTES = 16 << 20  # of files given to a process at once
+LONGEST_BLOCK = 16 << 20  # characters without a place to cut before a word is cut: minified code, mostly
 _REACH_BYTES = 1 << 16  # searched for a place to cut a file in spans
 _PEEK_BYTES = 8192  # a zero byte among them makes a file binary, as git sees it
 _ROWS = 4096  # of a parquet file, read at once
@@ -190,8 +191,9 @@ def _blocks(parts: Iterable[str]) -> Iterator[str]:
     rest = ""
     for part in parts:
         rest += part
-        if len(rest) >= BLOCK_BYTES:
-            cut = _last_cut(rest) or len(rest) - 1  # the last character may need what follows it
+        cut = _last_cut(rest) if len(rest) >= BLOCK_BYTES else 0
+        cut = cut or (len(rest) if len(rest) >= LONGEST_BLOCK else 0)
+        if cut:
             yield rest[:cut]
             rest = rest[cut:]
     if rest:

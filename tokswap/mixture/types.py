@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,7 @@ class WordCounts:
     dropped: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        if tuple(self.counts.shape) != (len(self.words), len(self.categories)):
+        if cast("Any", self.counts).shape != (len(self.words), len(self.categories)):
             raise ValueError("counts must have one row a word and one column a category")
         if self.text_bytes.shape != (len(self.categories),):
             raise ValueError("text_bytes must have one entry a category")
