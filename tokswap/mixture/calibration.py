@@ -20,7 +20,15 @@ of 0.2 and 1 MB a category: folds of merges don't see that a topic is more frequ
 FLOOR = 3e-4
 """Standard error that is always there: a share that no fold moves off 0 is not known to be 0."""
 
-COVERAGE = ""
+SMALL_TEXT = 200_000
+"""Bytes of a category's text under which the intervals were not tried."""
+
+COVERAGE = (
+    "Two standard errors, fitted to 40 tokenizers of known mixtures of five languages: there they held 98 % of the "
+    "true shares with 1 MB of text a category, and 83 % with 0.2 MB. Text of another domain than the training "
+    "text's errs by more."
+)
+"""What a person is told of the intervals, which is why they aren't called 95 % intervals."""
 
 
 def calibrated(
