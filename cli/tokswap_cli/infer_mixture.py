@@ -60,11 +60,14 @@ def infer_mixture(
         ),
     ] = AUTO,
     field: Annotated[
-        str, typer.Option("--field", metavar="NAME", help="What holds the text in .jsonl and .parquet records.")
+        str,
+        typer.Option("--field", metavar="NAME", help="What holds the text in .jsonl and .parquet records."),
     ] = "text",
     processes: Annotated[
         int | None,
-        typer.Option("--processes", metavar="N", min=1, help="Processes that count words (default: one a core)."),
+        typer.Option(
+            "--processes", metavar="N", min=1, help="Processes that count words (default: one a core)."
+        ),
     ] = None,
     as_json: options.Json = False,
     report: options.ReportPath = None,

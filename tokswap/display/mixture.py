@@ -48,7 +48,9 @@ def _shares(report: Report) -> Table:
         for name, one in categories
     )
     columns = ("category", "", "of bytes", "interval", "of pairs", "by efficiency", "by tokens", "text")
-    return Table("Shares of the training text", columns, rows, "llrrrrrr", note=safe(report.facts["intervals"]))
+    return Table(
+        "Shares of the training text", columns, rows, "llrrrrrr", note=safe(report.facts["intervals"])
+    )
 
 
 def _high(figure: Figure) -> float:
