@@ -16,9 +16,11 @@ import html
 import re
 import shutil
 import subprocess
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tokswap.cache import Origin, build_once, cache_folder
@@ -206,7 +208,7 @@ def texts(kind: str, most_bytes: int = MOST_BYTES) -> dict[str, Path]:
 
 def _build(kind: str, most_bytes: int, work: Path) -> Origin:
     packages = {source.package for sources in KINDS[kind].values() for source in sources}
-    unpacked = {name: _unpacked(name) for name in sorted(packages)}
+    unpacked = _unpacked(sorted(packages))
     english: set[str] = set()
     for name, sources in KINDS[kind].items():
         parts = _parts(sources, unpacked)
@@ -220,18 +222,23 @@ def _build(kind: str, most_bytes: int, work: Path) -> Origin:
     return Origin("Debian: " + ", ".join(sorted(packages)))
 
 
-def _unpacked(package: str) -> Path:
-    """Return the folder with a package's content, downloaded once."""
+def _unpacked(packages: Iterable[str]) -> dict[str, Path]:
+    """Return the folder with each package's content; those that aren't there are downloaded together."""
+    folders = {package: cache_folder() / "debian" / package for package in packages}
+    missing = [package for package, folder in folders.items() if not folder.is_dir()]
+    with tempfile.TemporaryDirectory() as work:
+        if missing:
+            command = ["apt-get", "download", "-q", *missing]
+            subprocess.run(command, cwd=work, check=True, capture_output=True)
+        for package in missing:
+            (file,) = Path(work).glob(f"{package}_*.deb")
+            build_once(folders[package], partial(_unpack, file))
+    return folders
 
-    def build(work: Path) -> Origin:
-        subprocess.run(["apt-get", "download", "-q", package], cwd=work, check=True, capture_output=True)
-        (file,) = work.glob("*.deb")
-        subprocess.run(["dpkg-deb", "-x", str(file), str(work / "ready")], check=True)
-        return Origin(file.name)
 
-    folder = cache_folder() / "debian" / package
-    build_once(folder, build)
-    return folder
+def _unpack(file: Path, work: Path) -> Origin:
+    subprocess.run(["dpkg-deb", "-x", str(file), str(work / "ready")], check=True)
+    return Origin(file.name)
 
 
 def _parts(sources: Iterable[Source], unpacked: Mapping[str, Path]) -> Iterator[str]:

@@ -16,6 +16,7 @@ import tarfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,7 @@ KNOWN = {
 }  # fmt: skip
 
 
+@cache
 def tokenizer(name: str) -> Mapping[str, Any]:
     """Return the parsed tokenizer.json of one of `NAMES`, fetched when it isn't there."""
     return open_source(name if name in ALIASES else str(tokenizer_file(name)), weights=False).tokenizer

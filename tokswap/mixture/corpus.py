@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from tokswap.errors import TokswapError
 
-BLOCK_BYTES = 1 << 20  # read at once
+BLOCK_BYTES = 1 << 18  # read and cut into words at once: larger blocks take longer a byte
 SPAN_BYTES = 16 << 20  # of files given to a process at once
 LONGEST_BLOCK = 16 << 20  # characters without a place to cut before a word is cut: minified code, mostly
 _REACH_BYTES = 1 << 16  # searched for a place to cut a file in spans
@@ -108,7 +108,7 @@ def spans_of(files: Iterable[Path], size: int = SPAN_BYTES) -> list[list[Span]]:
 
 
 def read_texts(span: Span, field: str) -> Iterator[str]:
-    """Yield the text of a span in blocks of about a megabyte, or the `field` of each record.
+    """Yield the text of a span in blocks of about `BLOCK_BYTES`, or the `field` of each record.
 
     Raises TokswapError for what is no UTF-8, naming file and byte, and for broken or unreadable files.
     """
