@@ -106,7 +106,26 @@ def leaderboard() -> Report:
     )
 
 
+def mixture() -> Report:
+    shares = ("pair_share", "efficiency_share", "classification_share", "uniform_share")
+    figures = {name: Figure(0.5, "share") for name in shares}
+    figures |= {"byte_share": Figure(0.4, "share", 0.3, 0.5), "text": Figure(10**6, "bytes")}
+    facts = {
+        "tokenizer": EVIL,
+        "notes": [EVIL],
+        "intervals": EVIL,
+        "unexplained": [{"merge": 7, "token": EVIL, "slack": 1.5, "frequency": 2.0}],
+        "slack_by_script": {EVIL: 1.5},
+        "missing": [EVIL],
+        "missing_by_script": {"latin": 1},
+    }
+    run = {"slack": Figure(0.1, "share"), "objective": Figure(2.0, "pairs per million")}
+    categories = {name: Report("category", figures=figures) for name in (EVIL, "english")}
+    return Report("mixture", facts, run, categories, (EVIL,))
+
+
 REPORTS = {"plan": plan, "transplant": transplant, "evaluation": evaluation, "comparison": comparison}
+REPORTS["mixture"] = mixture
 REPORTS["leaderboard"] = leaderboard
 REPORTS["unknown"] = lambda: Report(EVIL, {EVIL: EVIL}, {"n": Figure(float("nan"), "things")})
 

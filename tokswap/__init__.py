@@ -15,13 +15,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tokswap.api import compare, evaluate, leaderboard, transplant
+    from tokswap.api import compare, evaluate, infer_mixture, leaderboard, transplant
     from tokswap.errors import TokswapError
     from tokswap.report import Report
 
 __version__ = "0.1.0"
 
-__all__ = ["Report", "TokswapError", "__version__", "compare", "evaluate", "leaderboard", "transplant"]
+__all__ = [
+    "Report",
+    "TokswapError",
+    "__version__",
+    "compare",
+    "evaluate",
+    "infer_mixture",
+    "leaderboard",
+    "transplant",
+]
 
 # No module of this package may bear one of these names: importing it would put the module in the name's place.
 _HOMES = {
@@ -29,6 +38,7 @@ _HOMES = {
     "evaluate": "tokswap.api",
     "compare": "tokswap.api",
     "leaderboard": "tokswap.api",
+    "infer_mixture": "tokswap.api",
     "Report": "tokswap.report",
     "TokswapError": "tokswap.errors",
 }

@@ -4,6 +4,7 @@ transplant("gemma3", "smollm2", out="gemma3-smollm2", method="omp", parameters={
 evaluate("gemma3-smollm2", against="gemma3", texts=["french.txt"])
 compare("gemma3", "smollm2")
 leaderboard("leaderboard.yaml", out="leaderboard")
+infer_mixture("qwen", {"en": "texts/en/", "zh": "texts/zh/"})
 """
 
 from __future__ import annotations
@@ -116,6 +117,39 @@ def leaderboard(
         fields["out"] = fspath(out)
     config = make_leaderboard(fields)
     return run_leaderboard(config, dry_run=dry_run, fresh=fresh, on_cell=on_cell, on_progress=on_progress)
+
+
+def infer_mixture(
+    tokenizer: Source,
+    categories: Mapping[str, Source | Sequence[Source]],
+    *,
+    merges: int | None = None,
+    skip_merges: int | None = None,
+    field: str = "text",
+    processes: int | None = None,
+    on_progress: Progress | None = None,
+) -> Report:
+    """Infer the shares of `categories`, names with their files, folders or globs, in a BPE tokenizer's training text.
+
+    `merges` bounds how many merges are looked at (None: 30,000, or all there are); the first `skip_merges` of them
+    are replayed and not explained (None: those that the tokenizer took over from a known one). `field` names the text
+    in records of .jsonl and .parquet; `processes` count (None: one a core). Raises TokswapError for a tokenizer
+    without merges, and for categories and texts that can't be used. Needs the extra `mixture`.
+    """
+    from tokswap.mixture.needs import require_mixture
+
+    require_mixture()
+    from tokswap.mixture.run import infer_from_files
+
+    return infer_from_files(
+        tokenizer,
+        categories,
+        merges=merges,
+        skip_merges=skip_merges,
+        field=field,
+        processes=processes,
+        on_progress=on_progress,
+    )
 
 
 def texts_of(paths: Sequence[Source] | None) -> Mapping[str, Text]:

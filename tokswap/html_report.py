@@ -16,6 +16,7 @@ from typing import Any
 from tokswap import __version__
 from tokswap.display import Table, amount, one_line, tables_of
 from tokswap.display.evaluation import has_base, scored
+from tokswap.display.mixture import by_share
 from tokswap.display.text import label, rounded, short_name
 from tokswap.errors import TokswapError
 from tokswap.report import Report
@@ -83,6 +84,7 @@ def _title(report: Report) -> str:
         "evaluation": lambda: f"Bits per byte of {short_name(facts['model'])}",
         "leaderboard": lambda: "Leaderboard of tokenizer transplants",
         "comparison": lambda: f"Tokenizers: {short_name(facts['a'])} and {short_name(facts['b'])}",
+        "mixture": lambda: f"What {short_name(facts['tokenizer'])} was trained on",
     }
     return titles.get(report.kind, lambda: label(report.kind))()
 
@@ -103,6 +105,9 @@ def _headline(report: Report) -> list[tuple[str, str]]:
         names = [f"only in {short_name(report.facts[side])}" for side in "ab"]
         pairs = zip(("shared_by_bytes", "only_in_a", "only_in_b"), ("shared tokens", *names), strict=True)
         return [(amount(figures[figure]), words) for figure, words in pairs]
+    if report.kind == "mixture":
+        shares = [(amount(one.figures["byte_share"]), label(name)) for name, one in by_share(report)[:3]]
+        return [*shares, (amount(figures["slack"]), "in none of the categories")]
     return []
 
 
@@ -124,7 +129,7 @@ def _evaluation(report: Report) -> Report | None:
 
 def _plots(report: Report) -> list[dict[str, str]]:
     """Return inline SVG and a caption for each plot that the report has data for."""
-    from tokswap.display.plots import bits_plot, compression_plot
+    from tokswap.display.plots import bits_plot, compression_plot, mixture_plot
 
     if report.kind == "leaderboard":
         return _leaderboard_plots(report)
@@ -137,6 +142,9 @@ def _plots(report: Report) -> list[dict[str, str]]:
         names = (short_name(report.facts["a"]), short_name(report.facts["b"]))
         caption = "Bytes per token: more are better."
         return [{"svg": compression_plot(texts, names), "caption": caption}] if texts else []
+    if report.kind == "mixture":
+        caption = f"Shares of the training text. Lines are intervals: {report.facts['intervals']}"
+        return [{"svg": mixture_plot(by_share(report)), "caption": one_line(caption)}]
     return []
 
 

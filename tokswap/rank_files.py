@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, AnyStr, cast
 
 from tokswap.errors import TokswapError
 from tokswap.pretokenizers import (
@@ -172,8 +172,8 @@ def merges_from_ranks(ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
     return merges
 
 
-def parts_below(token: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
-    """Merge a token's bytes, lowest rank first and leftmost first, with the ranks below its own."""
+def parts_below(token: AnyStr, ranks: Mapping[AnyStr, int]) -> list[AnyStr]:
+    """Merge a token's bytes or characters, lowest rank first and leftmost first, with the ranks below its own."""
     limit = ranks[token]
     parts = [token[i : i + 1] for i in range(len(token))]
     while len(parts) > 2:

@@ -14,7 +14,18 @@ import typer
 
 from tokswap import __version__
 from tokswap.errors import TokswapError
-from tokswap_cli import compare, evaluate, inspect, leaderboard, methods, models, output, recipes, transplant
+from tokswap_cli import (
+    compare,
+    evaluate,
+    infer_mixture,
+    inspect,
+    leaderboard,
+    methods,
+    models,
+    output,
+    recipes,
+    transplant,
+)
 
 INTERRUPTED = 130
 BAD_INPUT = 2
@@ -38,7 +49,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=transplant.EPILOG,
 )
-for module in (transplant, evaluate, inspect, compare, leaderboard, models, methods, recipes):
+for module in (
+    transplant,
+    evaluate,
+    inspect,
+    compare,
+    infer_mixture,
+    leaderboard,
+    models,
+    methods,
+    recipes,
+):
     module.register(app)
 
 

@@ -23,6 +23,8 @@ UNITS: Mapping[str, str] = {
     "initialise": "rows",
     "score": "windows",
     "calibrate": "documents",
+    "count": "bytes",
+    "replay": "words",
 }
 
 

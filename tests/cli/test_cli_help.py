@@ -44,6 +44,7 @@ def test_the_tree_is_what_is_documented() -> None:
         "inspect",
         "compare",
         "leaderboard",
+        "infer-mixture",
         "models",
         "methods",
         "recipes",
@@ -118,7 +119,7 @@ def test_hints_name_what_exists() -> None:
     calls = 0
     for file, text in sentences():
         assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) <= options, f"{file}: {text}"
-        for call in re.findall(r"(?:`|with: |then: )tokswap ([a-z]+(?: [a-z]+)?)", text):
+        for call in re.findall(r"(?:`|with: |then: )tokswap ([a-z][a-z-]*(?: [a-z]+)?)", text):
             command, _, more = call.partition(" ")
             assert (command,) in TREE, f"{file}: {text}"
             children = getattr(TREE[(command,)], "commands", {})

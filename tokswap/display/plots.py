@@ -76,6 +76,12 @@ def mass_plot(rows: Sequence[tuple[str, Report]]) -> str:
     return _bars([name for name, _ in rows], arms, "new tokens")
 
 
+def mixture_plot(categories: Sequence[tuple[str, Report]]) -> str:
+    """Return bars of the shares of categories in a training text."""
+    shares: list[Figure | None] = [one.figures["byte_share"] for _, one in categories]
+    return _bars([name for name, _ in categories], [("inferred", FIRST, shares)], "share of bytes")
+
+
 def _bars(
     texts: Sequence[str],
     arms: Sequence[tuple[str, str, list[Figure | None]]],

@@ -49,7 +49,7 @@ def generic_tables(report: Report) -> list[Table]:
 
 
 def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
-    from tokswap.display import evaluation, leaderboard, tokenizers, transplant
+    from tokswap.display import evaluation, leaderboard, mixture, tokenizers, transplant
 
     return {
         "plan": transplant.plan_tables,
@@ -58,4 +58,5 @@ def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
         "leaderboard": leaderboard.leaderboard_tables,
         "comparison": tokenizers.comparison_tables,
         "inspection": tokenizers.inspection_tables,
+        "mixture": mixture.mixture_tables,
     }

@@ -1,0 +1,74 @@
+"""From a tokenizer and texts by category to a report of what the tokenizer was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tokswap.errors import TokswapError
+from tokswap.mixture.answers import byte_shares
+from tokswap.mixture.calibration import calibrated
+from tokswap.mixture.folds import solve_folds
+from tokswap.mixture.program import GAP, solve
+from tokswap.mixture.replay import replay
+from tokswap.mixture.summary import Answer, summarise
+from tokswap.mixture.types import MergeList, WordCounts
+from tokswap.report import Report
+
+Progress = Callable[[str, int, int], None]
+
+MOST_MERGES = 30_000
+"""Merges that are looked at unless more are asked for: those the paper takes for tokenizers of language models."""
+
+FEW_MERGES = 300
+"""The fewest that the experiments were made with; a warning names fewer."""
+
+
+def infer(
+    name: str,
+    merges: MergeList,
+    counted: WordCounts,
+    *,
+    steps: int | None = None,
+    gap: float = GAP,
+    on_progress: Progress | None = None,
+) -> Report:
+    """Return the mixture of the categories that explains the first `steps` merges of a tokenizer called `name`.
+
+    Merges that the list says to skip are replayed and not explained. `steps` None takes 30,000 beyond those, or as
+    many as there are. Raises TokswapError where nothing is left to explain.
+    """
+    skipped = merges.skip
+    taken, warnings = _steps(merges, steps)
+    events = replay(merges, counted, steps=taken, on_progress=on_progress)
+    solved = solve(events, first=skipped, gap=gap, on_progress=on_progress)
+    if not solved.merge_frequency[skipped:].any():
+        raise TokswapError(
+            "no text holds any of the merges",
+            "give text in the languages of the tokenizer, and fewer --skip-merges",
+        )
+    folds = solve_folds(solved.master, on_progress=on_progress)
+    sizes = events.totals, counted.text_bytes
+    shares = byte_shares(solved.alpha, *sizes)
+    interval = calibrated(shares, byte_shares(folds, *sizes), counted.text_bytes)
+    return summarise(Answer(name, merges, counted, events, skipped, solved, shares, interval), warnings)
+
+
+def _steps(merges: MergeList, asked: int | None) -> tuple[int, list[str]]:
+    """Return how many merges to replay, and what is to be said about that."""
+    there = len(merges.pairs)
+    taken = min(merges.skip + MOST_MERGES if asked is None else asked, there)
+    warnings: list[str] = []
+    if taken <= merges.skip:
+        raise TokswapError(
+            f"{merges.skip:,} merges are skipped, and {taken:,} are looked at: none is left",
+            f"take more with --merges (there are {there:,}), or skip fewer with --skip-merges",
+        )
+    if asked is not None and asked > there:
+        warnings.append(
+            f"{asked:,} merges were asked for and the tokenizer has {there:,}: all of them are taken"
+        )
+    if taken - merges.skip < FEW_MERGES:
+        warnings.append(
+            f"{taken - merges.skip:,} merges say little: {FEW_MERGES} are the fewest this was tried with"
+        )
+    return taken, warnings
