@@ -83,7 +83,7 @@ def _scripts(report: Report) -> Table:
     total = sum(slack.values()) or 1.0
     names = sorted({*slack, *missing}, key=lambda name: (-slack.get(name, 0.0), -missing.get(name, 0), name))
     rows = tuple(
-        (escape(name), f"{100 * slack.get(name, 0.0) / total:.1f} %", f"{missing.get(name, 0):,}")
+        (escape(name), f"{100 * slack.get(name, 0.0) / total:.1f} %", f"{missing.get(name, 0):,.0f}")
         for name in names
     )
     return Table(

@@ -93,7 +93,7 @@ def _warnings(answer: Answer, slack_share: float, missing: int) -> list[str]:
             f"less than {SMALL_TEXT // 1000} kB of text of {', '.join(small)}: errors can be larger than the intervals"
         )
     prefix = answer.merges.shared_prefix
-    if prefix is not None and answer.skip < prefix[1]:
+    if prefix is not None and answer.skip < prefix[1] < len(answer.merges.pairs):
         out.append(
             f"the first {prefix[1]:,} merges are those of {prefix[0]} and tell of its text: try --skip-merges auto"
         )
