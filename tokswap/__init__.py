@@ -15,19 +15,32 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tokswap.api import compare, evaluate, transplant
+    from tokswap.api import compare, doctor, evaluate, restore, transplant, verify
     from tokswap.errors import TokswapError
     from tokswap.report import Report
 
 __version__ = "0.1.0"
 
-__all__ = ["Report", "TokswapError", "__version__", "compare", "evaluate", "transplant"]
+__all__ = [
+    "Report",
+    "TokswapError",
+    "__version__",
+    "compare",
+    "doctor",
+    "evaluate",
+    "restore",
+    "transplant",
+    "verify",
+]
 
 # No module of this package may bear one of these names: importing it would put the module in the name's place.
 _HOMES = {
     "transplant": "tokswap.api",
     "evaluate": "tokswap.api",
     "compare": "tokswap.api",
+    "verify": "tokswap.api",
+    "doctor": "tokswap.api",
+    "restore": "tokswap.api",
     "Report": "tokswap.report",
     "TokswapError": "tokswap.errors",
 }

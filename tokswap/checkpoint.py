@@ -9,6 +9,8 @@ a file that is truncated under a memory map kills the process, under a read it's
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -143,6 +145,16 @@ class Checkpoint:
     def vocab_size(self) -> int | None:
         """Return the number of rows that the configuration declares, if it does."""
         return embedding_roles.vocab_size(self.config)
+
+    def identity(self) -> str:
+        """Return a digest that changes with configs, tokenizer and shards (told by size and time): for resuming."""
+        digest = hashlib.sha256()
+        for part in (self.config, self.tokenizer, self.tokenizer_config):
+            digest.update(json.dumps(part, sort_keys=True).encode("utf-8", "surrogatepass"))
+        for name in sorted({info.shard for info in self.tensors.values()}):
+            stat = (self.folder / name).stat()
+            digest.update(f"{name} {stat.st_size} {stat.st_mtime_ns}".encode())
+        return digest.hexdigest()
 
     def read(self, name: str) -> torch.Tensor:
         """Return one tensor in its stored dtype and shape; raises TokswapError when it can't be read."""

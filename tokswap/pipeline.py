@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -32,6 +30,7 @@ from tokswap.plan import (
     needs_donor,
     plan_report,
 )
+from tokswap.provenance import input_hashes
 from tokswap.recipe import Recipe
 from tokswap.reload import check_ids, settled_tokenizer_config
 from tokswap.report import Figure, Report
@@ -154,6 +153,7 @@ def _write(
         },
         "base": public_name(plan.base.source),
         "donor": public_name(plan.donor.source),
+        "inputs": {"base": input_hashes(plan.base), "donor": input_hashes(plan.donor)},
         "recipe": _resolved(plan),
         "rows": {
             "base": plan.base_vocab.rows,
@@ -266,17 +266,7 @@ def _portable(path: str) -> str:
 
 def _inputs(plan: Plan) -> dict[str, str]:
     """Return what identifies the inputs for resuming: the bytes of configs and headers, sizes and times of shards."""
-    return {"base": _identity(plan.base), "donor": _identity(plan.donor), "tokswap": __version__}
-
-
-def _identity(checkpoint: Checkpoint) -> str:
-    digest = hashlib.sha256()
-    for part in (checkpoint.config, checkpoint.tokenizer, checkpoint.tokenizer_config):
-        digest.update(json.dumps(part, sort_keys=True).encode("utf-8", "surrogatepass"))
-    for name in sorted({info.shard for info in checkpoint.tensors.values()}):
-        stat = (checkpoint.folder / name).stat()
-        digest.update(f"{name} {stat.st_size} {stat.st_mtime_ns}".encode())
-    return digest.hexdigest()
+    return {"base": plan.base.identity(), "donor": plan.donor.identity(), "tokswap": __version__}
 
 
 def _report(

@@ -14,7 +14,19 @@ import typer
 
 from tokswap import __version__
 from tokswap.errors import TokswapError
-from tokswap_cli import compare, evaluate, inspect, methods, models, output, recipes, transplant
+from tokswap_cli import (
+    compare,
+    doctor,
+    evaluate,
+    inspect,
+    methods,
+    models,
+    output,
+    recipes,
+    restore,
+    transplant,
+    verify,
+)
 
 INTERRUPTED = 130
 BAD_INPUT = 2
@@ -38,7 +50,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=transplant.EPILOG,
 )
-for module in (transplant, evaluate, inspect, compare, models, methods, recipes):
+for module in (transplant, verify, restore, doctor, evaluate, inspect, compare, models, methods, recipes):
     module.register(app)
 
 

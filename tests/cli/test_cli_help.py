@@ -38,7 +38,18 @@ TREE = dict(commands())
 
 def test_the_tree_is_what_is_documented() -> None:
     top = {words[0] for words in TREE if len(words) == 1}
-    assert top == {"transplant", "evaluate", "inspect", "compare", "models", "methods", "recipes"}
+    assert top == {
+        "transplant",
+        "verify",
+        "restore",
+        "doctor",
+        "evaluate",
+        "inspect",
+        "compare",
+        "models",
+        "methods",
+        "recipes",
+    }
     assert {w[1] for w in TREE if w[:1] == ("recipes",) and len(w) == 2} == {
         "ls",
         "show",

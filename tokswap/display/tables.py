@@ -49,7 +49,7 @@ def generic_tables(report: Report) -> list[Table]:
 
 
 def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
-    from tokswap.display import evaluation, tokenizers, transplant
+    from tokswap.display import evaluation, tokenizers, transplant, verification
 
     return {
         "plan": transplant.plan_tables,
@@ -57,4 +57,6 @@ def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
         "evaluation": evaluation.evaluation_tables,
         "comparison": tokenizers.comparison_tables,
         "inspection": tokenizers.inspection_tables,
+        "verification": verification.verification_tables,
+        "diagnosis": verification.verification_tables,
     }

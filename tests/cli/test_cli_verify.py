@@ -1,0 +1,41 @@
+"""`tokswap verify` on the command line: exit 0 for a sound folder, 1 for another, and one document with --json."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def moved(base: Path, donor: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import tokswap
+
+    out = tmp_path_factory.mktemp("moved") / "out"
+    tokswap.transplant(base, donor, out=out, method="subword", calibrate="none", evaluate=False)
+    return out
+
+
+def test_a_sound_folder(cli: Any, moved: Path, base: Path) -> None:
+    ran = cli("verify", moved, "--against", base)
+    assert ran.code == 0 and not ran.err
+    assert "untouched tensors" in ran.out and "bit for bit" in ran.out
+
+
+def test_a_broken_folder(cli: Any, moved: Path, tmp_path: Path) -> None:
+    shutil.copytree(moved, tmp_path / "out")
+    (tmp_path / "out" / "recipe.yaml").write_text("")
+    ran = cli("verify", tmp_path / "out", "--files-only", "--json")
+    assert ran.code == 1
+    assert ran.document["facts"]["sound"] is False
+    checks = ran.document["sections"]
+    assert checks["manifest"]["facts"] == {"outcome": "failed", "sentence": "recipe.yaml has changed"}
+    assert checks["loads"]["facts"]["outcome"] == "not checked"
+    assert ran.err == "warning: 1 check failed\n"
+
+
+def test_no_such_folder(cli: Any, tmp_path: Path) -> None:
+    ran = cli("verify", tmp_path / "nowhere")
+    assert ran.code == 2 and ran.err.startswith("error: ") and "hint: " in ran.err
