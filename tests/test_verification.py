@@ -99,7 +99,7 @@ def test_a_good_transplant_passes_every_check(sound: Path, base: Path) -> None:
     report = tokswap.verify(sound, against=base)
     outcomes = {name: outcome(report, name) for name in report.sections}
     assert outcomes.pop("round_trip") == "warned"  # SentencePiece puts a space first
-    assert set(outcomes.values()) == {"passed"}, {n: sentence(report, n) for n in report.sections}
+    assert {n: sentence(report, n) for n, o in outcomes.items() if o != "passed"} == {}
     assert report.facts["sound"] is True
     assert "the mean row" in sentence(report, "padded_rows")
 
@@ -168,7 +168,7 @@ def zero_row(folder: Path) -> None:
 
 
 def swapped_row(folder: Path) -> None:
-    put_row(folder, EMBED, id_of(folder, "the"), rows(1, 32)[0])
+    put_row(folder, EMBED, id_of(folder, "T"), rows(1, 32)[0])
 
 
 def swapped_start(folder: Path) -> None:
@@ -191,7 +191,7 @@ def cut_short(folder: Path) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], None], set[str], str]] = {
     "stale template": (stale_template, {"chat_template"}, "'<|im_start|>', no token"),
-    "config of another size": (short_config, {"rows", "loads", "padded_rows"}, "declares 312 rows"),
+    "config of another size": (short_config, {"rows", "loads"}, "declares 312 rows"),
     "tied in name": (says_tied, {"tied"}, "says tied"),
     "ends at a word": (old_end, {"special_ids", "end_tokens"}, "the ordinary token 'the'"),
     "one end of two": (one_end, {"end_tokens"}, "<|im_end|>"),
@@ -203,7 +203,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], set[str], str]] = {
     "changed file": (a_changed_byte, {"manifest"}, "README.md has changed"),
     "NaN row": (nan_row, {"finite_rows"}, "▁wall"),
     "zero row": (zero_row, {"zero_rows"}, "▁wal"),
-    "swapped row": (swapped_row, {"shared_rows"}, "'the'"),
+    "swapped row": (swapped_row, {"shared_rows"}, "'T'"),
     "swapped start token": (swapped_start, {"shared_rows", "same_thoughts"}, "special ones: '<s>'"),
     "another body": (another_body, {"untouched_tensors", "same_thoughts"}, "up_proj.weight has other values"),
     "loud padding": (loud_padding, {"padded_rows"}, "is the likeliest"),

@@ -129,7 +129,7 @@ def restore(
     from tokswap.provenance import manifest_of
     from tokswap.restoring import restore_checkpoint
     from tokswap.sources import open_source
-    from tokswap.verification.verify import base_of
+    from tokswap.verification.checks import base_of
 
     moved = open_source(fspath(folder), on_progress=on_progress)
     found, why = (None, "") if base is not None else base_of(manifest_of(moved))

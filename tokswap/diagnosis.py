@@ -52,8 +52,8 @@ def diagnose(
 
     The fact `sound` is false when something was found that would fail or spoil a transplant.
     """
+    from tokswap.verification.checks import report_of, run_checks
     from tokswap.verification.subject import Subject
-    from tokswap.verification.verify import report_of, run_checks
 
     found = machine()
     if source is None:
@@ -64,14 +64,14 @@ def diagnose(
 
 def lints(source: Checkpoint) -> tuple[Check, ...]:
     """Return the checks that make sense for a source: a tokenizer alone has no rows."""
-    from tokswap.verification import ids, rows, verify
+    from tokswap.verification import checks, ids, rows
 
     of_weights = {ids.rows, ids.tied, rows.finite_rows, rows.zero_rows, rows.outlier_rows}
     left_out = {rows.new_row_norms, rows.shared_rows, ids.shape_of_base}
     own = [Check("embeddings", _embeddings), Check("reach", _reach), Check("digits", _digits)]
     found = [
         check
-        for check in verify.CHECKS
+        for check in checks.CHECKS
         if not check.runs_model and check.function not in left_out and check.name not in _OF_OUTPUTS
     ]
     if source.tensors:

@@ -39,3 +39,14 @@ def test_a_broken_folder(cli: Any, moved: Path, tmp_path: Path) -> None:
 def test_no_such_folder(cli: Any, tmp_path: Path) -> None:
     ran = cli("verify", tmp_path / "nowhere")
     assert ran.code == 2 and ran.err.startswith("error: ") and "hint: " in ran.err
+
+
+def test_restore_and_doctor(cli: Any, moved: Path, base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "back"
+    ran = cli("restore", moved, "--base", base, "--out", out)
+    assert ran.code == 0 and f"written and verified: {out}" in ran.err
+    assert cli("verify", out, "--against", base, "--quiet").code == 0
+    assert cli("restore", moved, "--base", base).code == 2
+    ran = cli("doctor", base, "--json")
+    assert ran.code == 0 and ran.document["kind"] == "diagnosis"
+    assert cli("doctor").code == 0

@@ -7,7 +7,7 @@ it looks at; `files`, `ids`, `rows`, `texts`, `body` and `running` hold the chec
 """
 
 from tokswap.verification.check import Finding, Outcome
+from tokswap.verification.checks import verify, verify_folder
 from tokswap.verification.subject import Subject
-from tokswap.verification.verify import verify, verify_folder
 
 __all__ = ["Finding", "Outcome", "Subject", "verify", "verify_folder"]

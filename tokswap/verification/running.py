@@ -33,7 +33,7 @@ DEGENERATE_SHARE = 0.8
 
 def loads(subject: Subject) -> Finding:
     """Transformers builds the model, finds every weight with its shape, and leaves none over."""
-    import transformers
+    from tokswap.evaluation.language_model import quiet_transformers
 
     config = subject.checkpoint.config
     if config.get("auto_map"):
@@ -41,12 +41,13 @@ def loads(subject: Subject) -> Finding:
     if (why := too_large(subject)) is not None:
         return not_checked(why)
     name = next(iter(config.get("architectures") or []), "")
-    loader: Any = getattr(transformers, str(name), None) or transformers.AutoModel
     try:
-        model, told = loader.from_pretrained(
-            subject.checkpoint.folder, dtype="auto", local_files_only=True, trust_remote_code=False,
-            use_safetensors=True, output_loading_info=True,
-        )  # fmt: skip
+        with quiet_transformers() as transformers:
+            loader: Any = getattr(transformers, str(name), None) or transformers.AutoModel
+            model, told = loader.from_pretrained(
+                subject.checkpoint.folder, dtype="auto", local_files_only=True, trust_remote_code=False,
+                use_safetensors=True, output_loading_info=True,
+            )  # fmt: skip
     except Exception as error:  # whatever transformers raises, the answer is the same
         first = next(iter(str(error).splitlines()), "")
         return failed(f"transformers can't load it: {type(error).__name__}: {first}")

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tokswap.align import align, preferred_ids
 from tokswap.errors import TokswapError
 from tokswap.tokenization import load_tokenizer
-from tokswap.vocab import Kind, Vocab, vocab_of
+from tokswap.vocab import Vocab, vocab_of
 
 if TYPE_CHECKING:
     from tokswap.align import Alignment
@@ -67,17 +68,14 @@ class Subject:
 
     @cached_property
     def ordinary(self) -> NDArray[np.bool_]:
-        """Bool[V]: is this the row of a token that stands for text?"""
+        """Bool[V]: is this the row of a token that text yields? A fallback byte beside its letter is none."""
         out = np.zeros(self.checkpoint.rows, dtype=np.bool_)
-        ids = self.vocab.ids[self.vocab.kinds != Kind.SPECIAL]
-        out[ids[ids < len(out)]] = True
+        out[[i for i in preferred_ids(self.vocab).values() if i < len(out)]] = True
         return out
 
     @cached_property
     def alignment(self) -> Alignment:
         """The folder's ids on those of the base, with the overrides that its manifest names."""
-        from tokswap.align import align
-
         assert self.base is not None
         recipe = self.manifest.get("recipe")
         given = recipe.get("map") if isinstance(recipe, Mapping) else None
