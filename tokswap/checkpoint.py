@@ -133,8 +133,15 @@ class Checkpoint:
 
     @property
     def rows(self) -> int:
-        """Return the number of rows of the input embedding."""
-        return self.tensors[self.input_name].shape[0]
+        """Return the number of rows that input and output embedding have in common."""
+        return self.tensors[self.input_name].shape[0] - self.extra_rows
+
+    @property
+    def extra_rows(self) -> int:
+        """Return the rows at the end of the input embedding that the output lacks (Mllama: 8, for images)."""
+        head = self.output_name
+        more = 0 if head is None else self.tensors[self.input_name].shape[0] - self.tensors[head].shape[0]
+        return max(more, 0)
 
     @property
     def hidden_size(self) -> int:
@@ -231,11 +238,13 @@ def read_embeddings(
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     """Return input rows (V, d), output rows (V, d) or None when tied, output bias (V,) or None, as stored.
 
+    Of an input with more rows than the output (Mllama) the first V; `extra_rows` counts the others.
+
     Raises TokswapError when the embeddings are quantised, missing or ambiguous.
     """
     roles = checkpoint.roles
     return (
-        checkpoint.read(roles.input),
+        checkpoint.read_rows(roles.input, 0, checkpoint.rows),
         checkpoint.read(roles.output) if roles.output else None,
         checkpoint.read(roles.bias) if roles.bias else None,
     )

@@ -61,6 +61,29 @@ def with_start_token(donor: TokenizerFiles, base: Vocab, new: Vocab) -> Tokenize
     return TokenizerFiles(tokenizer, {**donor.config, "bos_token": text})
 
 
+def with_input_tokens(donor: TokenizerFiles, base: Vocab, new: Vocab, rows: int) -> TokenizerFiles:
+    """Return the donor's tokenizer with the base's special tokens that have an input row only (Mllama's `<|image|>`).
+
+    Those rows stay behind the `rows` of the new vocabulary, in their order, and the tokens with them.
+    """
+    moved = {
+        rows + int(i) - base.rows: base.texts[base.position[int(i)]]
+        for i in base.out_of_rows
+        if base.is_special(int(i))
+    }
+    moved = {i: text for i, text in moved.items() if text not in new.id_of_text and i > new.max_id}
+    model = donor.tokenizer["model"]
+    if not moved or not isinstance(model.get("vocab"), Mapping):
+        return donor
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    added = [{"id": i, "content": text, "special": True} | flags for i, text in moved.items()]
+    vocab = {**model["vocab"], **{text: i for i, text in moved.items()}}
+    tokens = [*(donor.tokenizer.get("added_tokens") or []), *added]
+    return TokenizerFiles(
+        {**donor.tokenizer, "model": {**model, "vocab": vocab}, "added_tokens": tokens}, donor.config
+    )
+
+
 def start_token_id(alignment: Alignment, base: Vocab, new: Vocab) -> int | None:
     """Return the new id that stands before a text: the one that holds the row of the base's start token."""
     own = new.start_id
@@ -119,12 +142,22 @@ def terminators(new: Vocab) -> list[int]:
 
 
 def new_config(
-    base_config: Mapping[str, Any], alignment: Alignment, new: Vocab, start_id: int | None, *, tied: bool
+    base_config: Mapping[str, Any],
+    alignment: Alignment,
+    new: Vocab,
+    start_id: int | None,
+    *,
+    tied: bool,
+    extra_rows: int = 0,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the config.json and warnings: sizes, ids and the tied flag, at the root and in the text config."""
+    """Return the config.json and warnings: sizes, ids and the tied flag, at the root and in the text config.
+
+    `extra_rows` are rows of the base's input that stay behind the new ones: ids that name them move along.
+    """
     out = copy.deepcopy(dict(base_config))
     warnings: list[str] = []
     back = {int(b): int(n) for n, b in reversed(list(enumerate(alignment.source))) if b >= 0}
+    back |= {alignment.base_rows + i: alignment.rows + i for i in range(extra_rows)}
     special = {"bos_token_id": start_id, "pad_token_id": new.role_id("pad")}
     ends = terminators(new)
     parts = _parts(out)
@@ -168,6 +201,20 @@ def new_generation_config(
             out[key] = value
     if "pad_token_id" not in out and ends:
         out["pad_token_id"] = ends[0]
+    return out, warnings
+
+
+def new_processor(
+    config: Mapping[str, Any], alignment: Alignment, *, extra_rows: int = 0
+) -> tuple[dict[str, Any], list[str]]:
+    """Return a base's processor configuration and warnings: what it does to images and sounds, with ids that moved."""
+    out = copy.deepcopy(dict(config))
+    warnings: list[str] = []
+    back = {int(b): int(n) for n, b in reversed(list(enumerate(alignment.source))) if b >= 0}
+    back |= {alignment.base_rows + i: alignment.rows + i for i in range(extra_rows)}
+    for part in (out, *(value for value in out.values() if isinstance(value, dict))):
+        for key in [k for k in part if k.endswith(("_token_id", "_token_index"))]:
+            _remap(part, key, back, warnings)
     return out, warnings
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tokswap import __version__, graft
 from tokswap.calibration import Calibrated, calibrate
 from tokswap.card import model_card
-from tokswap.checkpoint import Checkpoint, open_checkpoint, read_embeddings
+from tokswap.checkpoint import Checkpoint, open_checkpoint, read_embeddings, read_json
 from tokswap.commit import check_output, write
 from tokswap.device import choose_device
 from tokswap.errors import TokswapError
@@ -44,6 +44,8 @@ Progress = Callable[[str, int, int], None]
 # Bytes read of each text that comes with tokswap. Three numbers are calibrated, for which some 3,000 states are plenty;
 # the figures after a transplant are a first look in a minute or two, and `tokswap evaluate` reads all.
 DEFAULT_TEXT_BYTES = {"calibration": 1800, "evaluation": 4000}
+# How a wrapped model takes images and sounds: the base's, with ids that moved.
+PROCESSOR_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 TEXT_FIELDS = ("calibration_texts", "evaluation_texts")
 
 
@@ -133,7 +135,8 @@ def _texts(paths: list[str], kind: Any) -> Mapping[str, Text]:
 
 
 def _new_tokenizer(plan: Plan) -> dict[str, Any]:
-    return graft.new_tokenizer(plan.tokenizer, plan.base_vocab, plan.new_vocab, plan.start_id)
+    files = graft.with_input_tokens(plan.tokenizer, plan.base_vocab, plan.new_vocab, plan.alignment.rows)
+    return graft.new_tokenizer(files, plan.base_vocab, plan.new_vocab, plan.start_id)
 
 
 def _write(
@@ -181,7 +184,7 @@ def _write(
 def _tensors(plan: Plan, rows: Embeddings) -> dict[str, Tensor]:
     """Name the new tables as the base's checkpoint does, its further copies of them too."""
     base = plan.base
-    out: dict[str, Tensor] = {base.input_name: rows.input}
+    out: dict[str, Tensor] = {base.input_name: _with_extra_rows(base, rows.input)}
     if rows.output is not None:
         out[base.output_name or head_name(base)] = rows.output
     if base.bias_name and rows.bias is not None:
@@ -191,6 +194,15 @@ def _tensors(plan: Plan, rows: Embeddings) -> dict[str, Tensor]:
     gone = dropped(plan)
     copies = {n: original for n, original in base.roles.copies.items() if n not in gone and n not in out}
     return out | {name: out[original] for name, original in copies.items()}
+
+
+def _with_extra_rows(base: Checkpoint, rows: Tensor) -> Tensor:
+    """Put the rows that only the base's input has (Mllama's, for images) behind the new ones."""
+    import torch
+
+    if not base.extra_rows:
+        return rows
+    return torch.cat([rows, base.read_rows(base.input_name, base.rows, base.rows + base.extra_rows)])
 
 
 def _per_layer(plan: Plan, name: str) -> Tensor:
@@ -229,7 +241,9 @@ def _files(plan: Plan) -> tuple[dict[str, bytes], list[str]]:
     """Return every file but the weights, and what could not be carried over."""
     base, new = plan.base, plan.new_vocab
     tied = not plan.untied
-    config, lost = graft.new_config(base.config, plan.alignment, new, plan.start_id, tied=tied)
+    config, lost = graft.new_config(
+        base.config, plan.alignment, new, plan.start_id, tied=tied, extra_rows=base.extra_rows
+    )
     generation, stale = graft.new_generation_config(base.generation_config, new, plan.start_id)
     tokenizer_config = graft.new_tokenizer_config(
         plan.tokenizer, base.config, plan.base_vocab, new, plan.start_id
@@ -240,6 +254,12 @@ def _files(plan: Plan) -> tuple[dict[str, bytes], list[str]]:
         "tokenizer.json": graft.as_json(_new_tokenizer(plan)),
         "tokenizer_config.json": graft.as_json(tokenizer_config),
     }
+    for name in PROCESSOR_FILES:
+        if (base.folder / name).is_file():
+            processor = read_json(base.folder / name)
+            processor, gone = graft.new_processor(processor, plan.alignment, extra_rows=base.extra_rows)
+            files[name] = graft.as_json(processor)
+            lost += gone
     files["tokenizer_config.json"], doubts = settled_tokenizer_config(files)
     files |= {"README.md": model_card(plan).encode(), "recipe.yaml": _recipe_yaml(plan)}
     return files, [*lost, *stale, *doubts]

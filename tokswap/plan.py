@@ -14,6 +14,7 @@ from tokswap.align import Alignment, align
 from tokswap.errors import TokswapError
 from tokswap.graft import TokenizerFiles, start_token_id, with_start_token
 from tokswap.methods import Method, get_method
+from tokswap.plan_warnings import require_distinct, warnings_of, without_effect
 from tokswap.recipe import Recipe, check_parameters
 from tokswap.report import Figure, Report
 from tokswap.vocab import Vocab, read_vocab, vocab_of
@@ -57,7 +58,9 @@ def make_plan(recipe: Recipe, base: Checkpoint, donor: Checkpoint) -> Plan:
     _check_base(base, untie=recipe.untie)
     base_vocab = vocab_of(base)
     given = TokenizerFiles(donor.tokenizer, donor.tokenizer_config)
-    tokenizer = with_start_token(given, base_vocab, vocab_of(donor))
+    donor_vocab = vocab_of(donor)
+    require_distinct(donor)
+    tokenizer = with_start_token(given, base_vocab, donor_vocab)
     new_vocab = _new_vocab(tokenizer, donor)
     alignment = _align(recipe, base_vocab, new_vocab)
     method, parameters, reason = _choose_method(recipe, donor, alignment)
@@ -74,8 +77,8 @@ def make_plan(recipe: Recipe, base: Checkpoint, donor: Checkpoint) -> Plan:
         parameters=parameters,
         reason=reason,
         warnings=(
-            *_warnings(base, donor, base_vocab, new_vocab, alignment),
-            *_without_effect(base, parameters),
+            *warnings_of(base, donor, base_vocab, new_vocab, alignment),
+            *without_effect(base, parameters),
         ),
     )
 
@@ -159,6 +162,11 @@ def new_shapes(plan: Plan) -> dict[str, tuple[str, tuple[int, ...]]]:
     out: dict[str, tuple[str, tuple[int, ...]]] = {
         n: (base.tensors[n].dtype, (rows, *base.tensors[n].shape[1:])) for n in names
     }
+    if base.extra_rows:
+        out[base.input_name] = (
+            base.tensors[base.input_name].dtype,
+            (rows + base.extra_rows, base.hidden_size),
+        )
     if plan.alignment.unchanged:  # a per-layer table may be shorter than the embedding, and stays so
         out |= {n: (base.tensors[n].dtype, base.tensors[n].shape) for n in base.per_layer_names}
     if plan.recipe.untie and base.tied:
@@ -229,11 +237,11 @@ def _check_base(base: Checkpoint, *, untie: bool) -> None:
             f"{base.source}: --untie can't store a head of its own beside the bias {base.bias_name}",
             "masked language models (BERT, RoBERTa) tie head and bias together: leave --untie out",
         )
-    if base.output_name and base.tensors[base.output_name].shape != base.tensors[base.input_name].shape:
+    if base.output_name and base.tensors[base.output_name].shape != (base.rows, base.hidden_size):
         raise TokswapError(
             f"{base.source}: the head has the shape {base.tensors[base.output_name].shape} and the embedding "
             f"{base.tensors[base.input_name].shape}",
-            "models whose input and output vocabularies differ (Mllama) are not supported yet",
+            "a head of another width, or with more rows than the embedding, can't be moved",
         )
 
 
@@ -278,46 +286,6 @@ def _choose_method(
         name, reason = "omp", f"the donor has weights, and {len(alignment.anchor_ids):,} tokens are shared"
     method = get_method(name)
     return method, check_parameters(method, {}), reason
-
-
-def _warnings(base: Checkpoint, donor: Checkpoint, old: Vocab, new: Vocab, alignment: Alignment) -> list[str]:
-    out = [*base.notes, *donor.notes]
-    for name, vocab, rows in (("base", old, old.rows), ("donor", new, alignment.rows)):
-        outside = vocab.ids[vocab.ids >= rows]
-        if len(outside):
-            texts = ", ".join(repr(vocab.texts[vocab.position[int(i)]]) for i in outside[:3])
-            out.append(f"{len(outside):,} tokens of the {name} have no row ({texts}): they are left out")
-    before, after = _normaliser(base.tokenizer), _normaliser(donor.tokenizer)
-    if before != after:
-        out.append(
-            f"the tokenizers normalise text differently: {before or 'not at all'}, then {after or 'not at all'}"
-        )
-    if new.role_id("eos") is None and new.role_id("turn_end") is None:
-        out.append("the new tokenizer names no eos token: generation stops at the length limit only")
-    return out
-
-
-def _without_effect(base: Checkpoint, parameters: Mapping[str, Any]) -> list[str]:
-    """Warn of what was asked for and can't be had, the head being the embedding."""
-    if base.tied and parameters.get("output_weights") is not None:
-        return ["output_weights has no effect: the base is tied, and one matrix takes the input's weights"]
-    return []
-
-
-def _normaliser(tokenizer: Mapping[str, Any]) -> str:
-    """Name what a normaliser changes in a text; the space marks of SentencePiece change nothing."""
-    found: list[str] = []
-
-    def visit(part: Any) -> None:
-        if isinstance(part, Mapping):
-            if part.get("type") == "Sequence":
-                for child in part.get("normalizers") or []:
-                    visit(child)
-            elif part.get("type") not in ("Replace", "Prepend"):
-                found.append(str(part.get("type")))
-
-    visit(tokenizer.get("normalizer"))
-    return ", ".join(found)
 
 
 def _seconds(plan: Plan, written: int) -> float:

@@ -125,6 +125,13 @@ def digit_scheme(engine: Any, vocab: Vocab) -> str:
     return f"arbitrary, up to {longest} digits in a token"
 
 
+def number_share(texts: Iterable[Text]) -> float:
+    """Return the share of the bytes of texts that are in numbers of two digits or more."""
+    whole = [document.encode("utf-8", "surrogatepass") for text in texts for document in text.documents]
+    inside = sum(len(run) for document in whole for run in DIGITS.findall(document) if len(run) > 1)
+    return inside / max(1, sum(map(len, whole)))
+
+
 def _numbers(length: int) -> Iterable[str]:
     """Yield numbers of a length that are spread over their range, the same ones each time."""
     low, high = 10 ** (length - 1), 10**length - 1

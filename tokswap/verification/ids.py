@@ -19,11 +19,9 @@ def rows(subject: Subject) -> Finding:
     if declared is None:
         return failed("config.json declares no vocab_size")
     found = {name: checkpoint.tensors[name].shape[0] for name in (roles.output, roles.bias) if name}
-    extra = (
-        checkpoint.rows - declared if roles.output else 0
-    )  # Mllama stores more input rows than it declares
+    extra = checkpoint.extra_rows
     wrong = [f"{name} has {count:,}" for name, count in found.items() if count != declared]
-    if checkpoint.rows != declared and not (extra > 0 and not wrong):
+    if checkpoint.rows != declared and not wrong:
         wrong.insert(0, f"{roles.input} has {checkpoint.rows:,}")
     per_layer = text_config(checkpoint.config).get("vocab_size_per_layer_input")
     for name in roles.per_layer:
@@ -38,7 +36,9 @@ def rows(subject: Subject) -> Finding:
 def ids_have_rows(subject: Subject) -> Finding:
     """Every token has a row; a special token without one crashes the model where a text names it."""
     vocab = subject.vocab
-    outside = vocab.out_of_rows
+    outside = vocab.ids[
+        vocab.ids >= vocab.rows + (subject.checkpoint.extra_rows if subject.checkpoint.tensors else 0)
+    ]
     if not len(outside):
         return passed(f"the highest of {len(vocab):,} ids is {vocab.max_id:,}, of {vocab.rows:,} rows")
     said = f"{len(outside):,} tokens have no row: {first_of(subject.names(outside))}"

@@ -60,8 +60,9 @@ def loads(subject: Subject) -> Finding:
         return failed(f"the weights don't fit the architecture: {'; '.join(wrong)}")
     rows = int(model.get_input_embeddings().weight.shape[0])
     parameters = sum(p.numel() for p in model.parameters())
-    if rows != subject.checkpoint.rows:
-        return failed(f"it loads with {rows:,} rows, and {subject.checkpoint.rows:,} are stored")
+    stored = subject.checkpoint.rows + subject.checkpoint.extra_rows
+    if rows != stored:
+        return failed(f"it loads with {rows:,} rows, and {stored:,} are stored")
     return passed(
         f"{type(model).__name__}, {parameters:,} parameters", parameters=Figure(parameters, "parameters")
     )

@@ -111,11 +111,11 @@ class Subject:
 
 def row_facts(checkpoint: Checkpoint, name: str) -> RowFacts:
     """Return the facts of a stored table's rows, read block by block."""
-    info = checkpoint.tensors[name]
+    info, count = checkpoint.tensors[name], checkpoint.rows
     step = max(1, ROW_BYTES * info.shape[0] // max(info.nbytes, 1))
     parts = [
-        checkpoint.read_rows(name, start, start + step).double().norm(dim=1).numpy()
-        for start in range(0, info.shape[0], step)
+        checkpoint.read_rows(name, start, min(start + step, count)).double().norm(dim=1).numpy()
+        for start in range(0, count, step)
     ]
     norms = np.concatenate(parts) if parts else np.zeros(0)
     return RowFacts(np.where(np.isfinite(norms), norms, np.nan))
