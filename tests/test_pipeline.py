@@ -18,22 +18,6 @@ from tiny_models import byte_level, sentencepiece
 from transplants import ROWS, SMALL, gemma3n, llama, moved, saved, table_of, with_tokenizer
 
 
-@pytest.mark.parametrize("per_layer_rows", [ROWS, ROWS - 4])
-def test_per_layer_tables_follow_the_embedding(per_layer_rows: int, tmp_path: Path) -> None:
-    # Gemma 3n's own per-layer table is 256 rows shorter than its embedding.
-    base = saved(gemma3n(per_layer_rows), tmp_path / "base", byte_level())
-    donor = with_tokenizer(tmp_path / "donor", sentencepiece())
-    out = moved(base, donor, tmp_path / "out")
-    model = tf.Gemma3nForCausalLM.from_pretrained(out)
-    rows = model.get_input_embeddings().weight.shape[0]
-    assert rows != ROWS and model.config.vocab_size == model.config.vocab_size_per_layer_input == rows
-    old, new = (tf.PreTrainedTokenizerFast(tokenizer_file=str(f / "tokenizer.json")) for f in (base, out))
-    letters = [(old.convert_tokens_to_ids(c), new.convert_tokens_to_ids(c)) for c in "abcxyzT"]
-    for end in ("embed_tokens.weight", "embed_tokens_per_layer.weight"):
-        before, after = table_of(base, end), table_of(out, end)
-        assert all(torch.equal(before[b], after[n]) for b, n in letters)
-
-
 def test_per_layer_tables_keep_their_size_on_the_own_tokenizer(tmp_path: Path) -> None:
     base = saved(gemma3n(ROWS - 4), tmp_path / "base", byte_level())
     out = moved(base, base, tmp_path / "out")

@@ -28,6 +28,10 @@ STALE_GENERATION_KEYS = (
     "bad_words_ids", "forced_bos_token_id", "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens",
     "forced_decoder_ids", "decoder_start_token_id", "sequence_bias", "force_words_ids",
 )  # fmt: skip
+# Models whose positions count from pad_token_id + 1: another id would give every token another position.
+POSITIONS_FROM_PAD = (
+    "roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer", "mpnet", "ibert", "data2vec-text",
+)  # fmt: skip
 START_TEXT = "<|bos|>"
 TERMINATOR_ROLES = ("eos", "turn_end", "document_end")
 
@@ -159,6 +163,8 @@ def new_config(
     back = {int(b): int(n) for n, b in reversed(list(enumerate(alignment.source))) if b >= 0}
     back |= {alignment.base_rows + i: alignment.rows + i for i in range(extra_rows)}
     special = {"bos_token_id": start_id, "pad_token_id": new.role_id("pad")}
+    if base_config.get("model_type") in POSITIONS_FROM_PAD:
+        special["pad_token_id"] = _kept_pad(base_config, special["pad_token_id"], warnings)
     ends = terminators(new)
     parts = _parts(out)
     for part in parts:
@@ -221,6 +227,16 @@ def new_processor(
 def as_json(value: Mapping[str, Any]) -> bytes:
     """Return the bytes of a JSON file."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+
+
+def _kept_pad(base_config: Mapping[str, Any], found: int | None, warnings: list[str]) -> int | None:
+    kept = base_config.get("pad_token_id")
+    if kept != found:
+        warnings.append(
+            f"config: pad_token_id stays {kept}, from which this architecture counts positions; the new tokenizer's "
+            f"padding is {found}, so pad with an attention mask"
+        )
+    return kept
 
 
 def _remap(part: dict[str, Any], key: str, back: Mapping[int, int], warnings: list[str]) -> None:

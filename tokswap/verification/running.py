@@ -152,6 +152,8 @@ def _why_not_run(subject: Subject) -> str | None:
         subject.lm  # noqa: B018 - kept for the checks that follow
     except TokswapError as error:
         return f"it can't be run as a causal language model: {error.what}"
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:  # of a model that wants other inputs
+        return f"it can't be run as a causal language model: {type(error).__name__}: {error}"
     return None
 
 
