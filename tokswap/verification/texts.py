@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 from tokswap.pretokenizers import gguf_name
@@ -29,6 +32,10 @@ CHAT = (
 CONTROL_TEXT = re.compile(
     r"<\|[^|<>\s]{1,40}\|>|<｜[^<>｜\s]{1,40}｜>|<(?:start|end)_of_turn>|<(?:bos|eos)>|</?s>"
 )
+
+
+MOST_STEPS = 2_000_000
+"""Lines of Python that rendering a template may take, compiling it included: real ones take some 100,000."""
 
 
 def tokenizer_loads(subject: Subject) -> Finding:
@@ -108,10 +115,31 @@ def rendered(subject: Subject) -> str | Finding:
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
             subject.checkpoint.folder, local_files_only=True, trust_remote_code=False
         )
-        return str(tokenizer.apply_chat_template(list(CHAT), tokenize=False))
+        with limited_steps(MOST_STEPS):
+            return str(tokenizer.apply_chat_template(list(CHAT), tokenize=False))
     except Exception as error:  # a template is a program: it may raise anything
         first = next(iter(str(error).splitlines()), "")
         return failed(f"the chat template can't be rendered: {type(error).__name__}: {first}")
+
+
+@contextmanager
+def limited_steps(most: int) -> Generator[None]:
+    """Raise TimeoutError in the block once it has run `most` lines of Python: a template is a program."""
+    count = 0
+
+    def trace(frame: Any, event: str, argument: Any) -> Any:  # noqa: ARG001 - what sys.settrace calls
+        nonlocal count
+        count += 1
+        if count > most:
+            raise TimeoutError(f"it doesn't end within {most:,} lines")
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 def _back(subject: Subject, text: str) -> str:
