@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tokswap.api import compare, doctor, evaluate, restore, transplant, verify
+    from tokswap.api import audit, compare, doctor, evaluate, restore, transplant, verify
     from tokswap.errors import TokswapError
     from tokswap.report import Report
 
@@ -25,6 +25,7 @@ __all__ = [
     "Report",
     "TokswapError",
     "__version__",
+    "audit",
     "compare",
     "doctor",
     "evaluate",
@@ -40,6 +41,7 @@ _HOMES = {
     "compare": "tokswap.api",
     "verify": "tokswap.api",
     "doctor": "tokswap.api",
+    "audit": "tokswap.api",
     "restore": "tokswap.api",
     "Report": "tokswap.report",
     "TokswapError": "tokswap.errors",

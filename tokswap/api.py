@@ -153,6 +153,34 @@ def doctor(source: Source | None = None, *, on_progress: Progress | None = None)
     return diagnose(opened, on_progress=on_progress)
 
 
+def audit(
+    model: Source,
+    *,
+    against: Source | None = None,
+    donor: Source | None = None,
+    texts: Sequence[Source] | None = None,
+    device: str = "auto",
+    on_progress: Progress | None = None,
+) -> Report:
+    """Look for rows of `model` that shouldn't be trusted, and for tokens of all three that training never reached.
+
+    With `against`, the base, only rows that it lacks are judged, among those that it has. The report's fact `sound` is
+    false when one is suspicious. Raises TokswapError for models and texts that can't be used.
+    """
+    from tokswap.auditing import audit_checkpoint
+    from tokswap.sources import open_source
+
+    chosen = texts_of(texts)
+    named = [
+        None if name is None else open_source(fspath(name), on_progress=on_progress)
+        for name in (against, donor)
+    ]
+    opened = open_source(fspath(model), on_progress=on_progress)
+    return audit_checkpoint(
+        opened, chosen, base=named[0], donor=named[1], device=device, on_progress=on_progress
+    )
+
+
 def texts_of(paths: Sequence[Source] | None) -> Mapping[str, Text]:
     """Return the texts of files and folders by name, or those that come with tokswap for None."""
     from tokswap.evaluation.texts import default_texts, load_texts

@@ -15,6 +15,7 @@ import typer
 from tokswap import __version__
 from tokswap.errors import TokswapError
 from tokswap_cli import (
+    audit,
     compare,
     doctor,
     evaluate,
@@ -50,7 +51,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=transplant.EPILOG,
 )
-for module in (transplant, verify, restore, doctor, evaluate, inspect, compare, models, methods, recipes):
+for module in (
+    transplant,
+    verify,
+    restore,
+    doctor,
+    audit,
+    evaluate,
+    inspect,
+    compare,
+    models,
+    methods,
+    recipes,
+):
     module.register(app)
 
 

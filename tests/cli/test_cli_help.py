@@ -43,6 +43,7 @@ def test_the_tree_is_what_is_documented() -> None:
         "verify",
         "restore",
         "doctor",
+        "audit",
         "evaluate",
         "inspect",
         "compare",

@@ -50,3 +50,10 @@ def test_restore_and_doctor(cli: Any, moved: Path, base: Path, tmp_path: Path) -
     ran = cli("doctor", base, "--json")
     assert ran.code == 0 and ran.document["kind"] == "diagnosis"
     assert cli("doctor").code == 0
+
+
+def test_audit(cli: Any, moved: Path, base: Path, donor: Path, prose: Path) -> None:
+    ran = cli("audit", moved, "--against", base, "--donor", donor, "--text", prose, "--json")
+    assert ran.document["kind"] == "audit" and set(ran.document["sections"]) == {"model", "base", "donor"}
+    assert ran.code == (0 if ran.document["facts"]["sound"] else 1)
+    assert "Tokens that training never reached" in cli("audit", moved, "--text", prose).out

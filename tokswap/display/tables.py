@@ -49,7 +49,7 @@ def generic_tables(report: Report) -> list[Table]:
 
 
 def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
-    from tokswap.display import evaluation, tokenizers, transplant, verification
+    from tokswap.display import auditing, evaluation, tokenizers, transplant, verification
 
     return {
         "plan": transplant.plan_tables,
@@ -58,5 +58,6 @@ def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
         "comparison": tokenizers.comparison_tables,
         "inspection": tokenizers.inspection_tables,
         "verification": verification.verification_tables,
+        "audit": auditing.audit_tables,
         "diagnosis": verification.verification_tables,
     }

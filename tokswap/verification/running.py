@@ -80,7 +80,7 @@ def padded_rows(subject: Subject) -> Finding:
     unproved = ids if roles.bias else not_mean(subject, ids)
     if not len(unproved):
         return passed(f"{len(ids):,} rows without a token are the mean row, whose logit is never the largest")
-    if (why := _why_not_run(subject)) is not None:
+    if (why := why_not_run(subject)) is not None:
         return not_checked(why)
     wins, mass, states = _wins(subject, unproved)
     figure = Figure(
@@ -100,7 +100,7 @@ def same_thoughts(subject: Subject) -> Finding:
 
     if subject.base is None:
         return not_checked(subject.why_no_base)
-    if (why := _why_not_run(subject)) is not None:
+    if (why := why_not_run(subject)) is not None:
         return not_checked(why)
     try:
         report = shared_prefix_check(
@@ -121,7 +121,7 @@ def same_thoughts(subject: Subject) -> Finding:
 
 def greedy_sample(subject: Subject) -> Finding:
     """The model continues a text with finite logits and more than one token."""
-    if (why := _why_not_run(subject)) is not None:
+    if (why := why_not_run(subject)) is not None:
         return not_checked(why)
     ids = _greedy(subject, PROMPTS[0])
     if ids is None:
@@ -142,7 +142,7 @@ def too_large(subject: Subject) -> str | None:
     return f"the model ({size / 1e9:.1f} GB) is too large to run in {room / 1e9:.1f} GB of free memory"
 
 
-def _why_not_run(subject: Subject) -> str | None:
+def why_not_run(subject: Subject) -> str | None:
     """Say why the model can't be run as a causal language model, None where it can."""
     if subject.checkpoint.config.get("auto_map"):
         return "the model needs code of its own, which is never run here"
