@@ -39,7 +39,7 @@ MERGEKIT = "mergekit==0.1.5"
 def main() -> None:
     arguments = _arguments()
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(arguments.threads)
-    program = _mergekit(arguments.mergekit)
+    program = find_mergekit(arguments.mergekit)
     base, donor = open_source(arguments.base), open_source(arguments.donor)
     work = Path(arguments.work or tempfile.mkdtemp(prefix="tokswap-bench-")).absolute()
     known = [str(_with_known_class(checkpoint, work)) for checkpoint in (base, donor)]
@@ -106,7 +106,7 @@ def _with_known_class(checkpoint: Checkpoint, work: Path) -> Path:
     return out
 
 
-def _mergekit(given: str | None) -> Path:
+def find_mergekit(given: str | None) -> Path:
     if given:
         return Path(given).absolute()
     folder = Path(tempfile.gettempdir()) / "tokswap-bench-mergekit"

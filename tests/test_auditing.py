@@ -43,7 +43,9 @@ def test_rows_that_nothing_trained_are_found_by_where_they_lie() -> None:
         rows[torch.from_numpy(ids)] = idle + 0.3 * torch.randn(len(ids), 64, generator=generator)
     among = np.arange(20, 2000)
     found = set(undertrained(rows, reference, among).tolist())
-    assert found <= set(planted.tolist()) and len(found) >= 9  # nine in ten of what is known pass by definition
+    assert (
+        found <= set(planted.tolist()) and len(found) >= 9
+    )  # nine in ten of what is known pass by definition
     ordinary = np.arange(1000, 1020)  # rows like all others say nothing of untrained ones
     assert not len(undertrained(rows, ordinary, among))
     assert not len(undertrained(rows, reference[:3], among))

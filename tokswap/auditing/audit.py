@@ -44,7 +44,7 @@ def audit_checkpoint(
     subject = Subject(model, base, device=device)
     evidence, why = _evidence(subject, texts, on_progress)
     candidates, trusted = _sides(subject)
-    (facts, *_) = reversed(subject.tables.values())  # of the output, where it is stored apart
+    facts = list(subject.tables.values())[-1]  # of the output, where it is stored apart
     suspects = find_suspects(candidates, trusted, facts.norms, evidence)
     parts = {"model": model, "base": base, "donor": donor}
     sections = {
