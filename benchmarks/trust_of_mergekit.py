@@ -121,14 +121,17 @@ def _inputs(architecture: str, **how: Any) -> Callable[[Path], tuple[Path, Path]
         from architectures import MODELS
         from test_verification import TEMPLATE, chatty
         from tiny_models import byte_level
-        from transplants import llama, saved
+        from tokenizer_families import byte_level as trained
+        from transplants import ROWS, llama, saved
 
         torch.manual_seed(0)
         base = saved(MODELS[architecture](), root / "base", byte_level())
         torch.manual_seed(1)
-        donor = saved(llama(), root / "donor", chatty())
+        pieces = how.get("sentencepiece")
+        tokenizer = chatty() if pieces else trained(400, specials=("<s>", "<|turn|>", "<|im_end|>"))
+        donor = saved(llama(rows=ROWS if pieces else 400), root / "donor", tokenizer)
         _configure(base, "GPT2TokenizerFast")
-        _configure(donor, "LlamaTokenizerFast", chat_template=TEMPLATE)
+        _configure(donor, "LlamaTokenizerFast" if pieces else "GPT2TokenizerFast", chat_template=TEMPLATE)
         for change in how.get("changes", ()):
             change(base, donor)
         return (base, base) if how.get("own") else (base, donor)
@@ -161,6 +164,7 @@ CASES: dict[str, Callable[[Path], tuple[Path, Path]]] = {
     "padded rows, own tokenizer": _inputs("llama, tied", own=True),
     "NaN and zero rows in the donor": _inputs("llama, tied", changes=(_broken_donor_rows,)),
     "chat template and ends of the base": _inputs("llama, tied", changes=(_base_with_template,)),
+    "SentencePiece donor": _inputs("llama, tied", sentencepiece=True),
     "Qwen2": _inputs("qwen2"),
     "Gemma 3, wrapped": _inputs("gemma3, wrapped"),
     "Gemma 3n": _inputs("gemma3n"),
