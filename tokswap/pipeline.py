@@ -35,6 +35,7 @@ from tokswap.recipe import Recipe
 from tokswap.reload import check_ids, settled_tokenizer_config
 from tokswap.report import Figure, Report
 from tokswap.sources import open_source, public_name
+from tokswap.verification.checks import require_passed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -176,9 +177,15 @@ def _write(
         recipe_id=plan.recipe.identity(_inputs(plan)),
         manifest=manifest,
         overwrite=overwrite,
-        check=lambda staged: check_ids(open_checkpoint(staged).tokenizer, plan.alignment.rows),
+        check=lambda staged: _check_staged(open_checkpoint(staged), plan),
         on_progress=None if on_progress is None else partial(on_progress, "write"),
     )
+
+
+def _check_staged(staged: Checkpoint, plan: Plan) -> None:
+    """Refuse a staged folder that would fail its own verification of sizes, flags or ids."""
+    check_ids(staged.tokenizer, plan.alignment.rows)
+    require_passed(staged, ("rows", "tied"))
 
 
 def _tensors(plan: Plan, rows: Embeddings) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,17 @@ def verify(
     return report_of(
         "verification", checkpoint.source, base, run_checks(CHECKS, subject, run=run, on_progress=on_progress)
     )
+
+
+def require_passed(checkpoint: Checkpoint, names: Collection[str]) -> None:
+    """Raise TokswapError when one of the named checks fails: before a folder is put in place."""
+    subject = Subject(checkpoint)
+    for check in CHECKS:
+        if check.name in names and (finding := run_check(check, subject)).outcome == Outcome.FAILED:
+            raise TokswapError(
+                f"the written checkpoint is not sound: {finding.sentence}",
+                "nothing was put in place; please report this with the recipe",
+            )
 
 
 def run_checks(
