@@ -1,4 +1,4 @@
-"""A16, A17, A24 and A25: shards, dtypes, quantised bodies, and memory."""
+"""A15 to A17, A24 and A25: shards, dtypes, quantised bodies, and memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from architectures import fp8_body, gptq_body
+from architectures import MODELS, fp8_body, gptq_body
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from test_a_rows import token_id
@@ -28,6 +28,15 @@ EMBED = "model.embed_tokens.weight"
 @pytest.fixture
 def donor(tmp_path: Path) -> Path:
     return with_tokenizer(tmp_path / "donor", sentencepiece())
+
+
+def test_a15_the_tokenizer_config_is_one_that_transformers_4_reads_too(tmp_path: Path, donor: Path) -> None:
+    """tests/read_by_other_transformers.py tries it; this keeps the one thing that failed there from coming back."""
+    base = saved(MODELS["qwen2"](), tmp_path / "base", byte_level())
+    out = moved(base, donor, tmp_path / "out")
+    config = json.loads((out / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert all(isinstance(name, str) for name in config["auto_map"]["AutoTokenizer"])
 
 
 def test_a16_three_shards_of_four_dtypes(tmp_path: Path, donor: Path) -> None:

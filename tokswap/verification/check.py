@@ -40,10 +40,16 @@ CheckFunction = Callable[["Subject"], Finding]
 
 @dataclass(frozen=True)
 class Check:
-    """One check by its name; `runs_model` is true where the model is loaded, not only its files read."""
+    """One check by its name, and what it can't be made without.
+
+    `rows` are embedding tables that can be found and read, `tokenizer` a tokenizer.json; `runs_model` is true where
+    the model is loaded, not only its files read.
+    """
 
     name: str
     function: CheckFunction
+    rows: bool = False
+    tokenizer: bool = False
     runs_model: bool = False
 
 
@@ -69,6 +75,10 @@ def not_checked(why: str) -> Finding:
 
 def run_check(check: Check, subject: Subject) -> Finding:
     """Run one check; an input that the check itself can't read is a failure and ends no other check."""
+    if check.rows and subject.lacks_rows:
+        return not_checked(subject.lacks_rows)
+    if check.tokenizer and not subject.checkpoint.tokenizer:
+        return not_checked("there is no tokenizer.json")
     try:
         return check.function(subject)
     except TokswapError as error:

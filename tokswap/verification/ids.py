@@ -36,9 +36,7 @@ def rows(subject: Subject) -> Finding:
 def ids_have_rows(subject: Subject) -> Finding:
     """Every token has a row; a special token without one crashes the model where a text names it."""
     vocab = subject.vocab
-    outside = vocab.ids[
-        vocab.ids >= vocab.rows + (subject.checkpoint.extra_rows if subject.checkpoint.tensors else 0)
-    ]
+    outside = vocab.ids[vocab.ids >= vocab.rows + subject.extra_rows]
     if not len(outside):
         return passed(f"the highest of {len(vocab):,} ids is {vocab.max_id:,}, of {vocab.rows:,} rows")
     said = f"{len(outside):,} tokens have no row: {first_of(subject.names(outside))}"
@@ -65,8 +63,7 @@ def tied(subject: Subject) -> Finding:
 def special_ids(subject: Subject) -> Finding:
     """Every special id in config.json and generation_config.json names a token, bos and eos a special one."""
     vocab, wrong, odd = subject.vocab, list[str](), list[str]()
-    more = subject.checkpoint.extra_rows if subject.checkpoint.tensors else 0
-    extra = range(vocab.rows, vocab.rows + more)
+    extra = range(vocab.rows, vocab.rows + subject.extra_rows)
     for where, key, token_id in _named_ids(subject):
         if token_id in extra:  # an image's row, which no text names
             continue

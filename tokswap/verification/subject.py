@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tokswap.align import align, preferred_ids
 from tokswap.errors import TokswapError
 from tokswap.tokenization import load_tokenizer
-from tokswap.vocab import Vocab, vocab_of
+from tokswap.vocab import Vocab, read_vocab, vocab_of
 
 if TYPE_CHECKING:
     from tokswap.align import Alignment
@@ -50,9 +50,32 @@ class Subject:
     device: str = "auto"
 
     @cached_property
+    def lacks_rows(self) -> str:
+        """Why the embedding tables can't be looked at: they are quantised, unclear or absent; "" where they can."""
+        try:
+            self.checkpoint.roles  # noqa: B018 - asked for what it raises
+        except TokswapError as error:
+            return error.what
+        return ""
+
+    @cached_property
     def vocab(self) -> Vocab:
         """The folder's vocabulary; raises TokswapError for a missing or broken tokenizer."""
-        return vocab_of(self.checkpoint)
+        if not self.lacks_rows:
+            return vocab_of(self.checkpoint)
+        files = self.checkpoint
+        return read_vocab(
+            files.tokenizer,
+            files.tokenizer_config,
+            files.config,
+            files.generation_config,
+            rows=files.vocab_size,
+        )
+
+    @property
+    def extra_rows(self) -> int:
+        """Rows of the input beyond those of the output."""
+        return 0 if self.lacks_rows else self.checkpoint.extra_rows
 
     @cached_property
     def engine(self) -> Any:
