@@ -205,8 +205,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], set[str], str]] = {
     "NaN row": (nan_row, {"finite_rows"}, "▁wall"),
     "zero row": (zero_row, {"zero_rows"}, "▁wal"),
     "swapped row": (swapped_row, {"shared_rows"}, "'T'"),
-    "swapped start token": (swapped_start, {"shared_rows", "same_thoughts"}, "special ones: '<s>'"),
-    "another body": (another_body, {"untouched_tensors", "same_thoughts"}, "up_proj.weight has other values"),
+    "swapped start token": (swapped_start, {"shared_rows", "hidden_states"}, "special ones: '<s>'"),
+    "another body": (another_body, {"untouched_tensors", "hidden_states"}, "up_proj.weight has other values"),
     "loud padding": (loud_padding, {"padded_rows"}, "is the likeliest"),
     "cut short": (cut_short, {"opens"}, "truncated"),
 }  # fmt: skip

@@ -68,7 +68,12 @@ def _report(moved: Checkpoint, base: Checkpoint, out: Path, manifest: Mapping[st
     trained = [
         name for name in sorted(set(base.tensors) - set(row_tensors(base))) if _differs(moved, base, name)
     ]
-    facts = {"folder": moved.source, "base": base.source, "out": str(out), "body_is_the_base's": not trained}
+    facts = {
+        "folder": moved.source,
+        "base": base.source,
+        "out": str(out),
+        "body": "trained since" if trained else "the base's, byte for byte",
+    }
     figures = {
         "rows": Figure(base.rows, "rows", note="the base's own, bit for bit"),
         "tensors_copied_and_proved_equal": Figure(manifest["untouched"]["tensors"], "tensors"),

@@ -8,7 +8,7 @@ from tokswap.report import Report
 
 
 def verification_tables(report: Report) -> list[Table]:
-    """Return one row a check, in the order they were made; those of a section of their own as a table of their own."""
+    """Return one row a check, in the order they were made."""
     rows = tuple(
         (label(name), words(check.facts["outcome"]), safe(str(check.facts["sentence"])))
         for name, check in report.sections.items()

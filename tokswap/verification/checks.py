@@ -37,7 +37,7 @@ CHECKS: tuple[Check, ...] = (
     Check("untouched_tensors", body.untouched_tensors, rows=True),
     Check("loads", running.loads, runs_model=True),
     Check("padded_rows", running.padded_rows, rows=True, tokenizer=True, runs_model=True),
-    Check("same_thoughts", running.same_thoughts, rows=True, tokenizer=True, runs_model=True),
+    Check("hidden_states", running.hidden_states, rows=True, tokenizer=True, runs_model=True),
     Check("greedy_sample", running.greedy_sample, tokenizer=True, runs_model=True),
 )
 NOT_RUN = not_checked("the model was not to be run")

@@ -1,4 +1,4 @@
-"""Checks that run the model: it loads whole, padded rows never win, it thinks as the base does, and it writes."""
+"""Checks that run the model: it loads whole, padded rows never win, its states are the base's, and it writes."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def padded_rows(subject: Subject) -> Finding:
     )
 
 
-def same_thoughts(subject: Subject) -> Finding:
+def hidden_states(subject: Subject) -> Finding:
     """On prompts of shared tokens the states are the base's bit for bit, and shared logits but for rounding."""
     from tokswap.evaluation.shared_prefix import shared_prefix_check
 
