@@ -38,7 +38,7 @@ def verify(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Check a checkpoint from its files to its thoughts.
+    """Check a checkpoint from its files to its hidden states.
 
     Exits with 1 when a check failed. What can't be checked is said, with the reason.
     """
