@@ -22,7 +22,7 @@ def test_functions_stay_functions(order: str) -> None:
     code = (
         f"{ORDERS[order]}\n"
         "import types\n"
-        "names = ('transplant', 'evaluate', 'compare')\n"
+        "names = ('transplant', 'evaluate', 'compare', 'verify', 'restore', 'doctor', 'audit')\n"
         "assert all(isinstance(getattr(tokswap, n), types.FunctionType) for n in names)\n"
         "assert tokswap.Report.__name__ == 'Report' and issubclass(tokswap.TokswapError, Exception)"
     )

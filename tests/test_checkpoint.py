@@ -210,7 +210,7 @@ def test_extra_input_rows_are_counted_where_they_are_stored(tmp_path: Path) -> N
     # Mllama: eight more rows in the input table than the configuration and the head have.
     tensors = {"model.embed_tokens.weight": table(17), "lm_head.weight": table(9)}
     base = open_checkpoint(store(tmp_path, tensors, {"vocab_size": 9}))
-    assert (base.rows, base.vocab_size, base.output_name) == (17, 9, "lm_head.weight")
+    assert (base.rows, base.extra_rows, base.vocab_size, base.output_name) == (9, 8, 9, "lm_head.weight")
 
 
 def test_no_input_embedding_names_the_largest_tables(tmp_path: Path) -> None:

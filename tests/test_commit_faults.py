@@ -31,6 +31,10 @@ from tokswap.checkpoint import Checkpoint
 from tokswap.commit import System
 from tokswap.errors import TokswapError
 
+Record = Callable[[str, object], None]
+"""pytest's record_property: tests/trials.py adds the numbers up."""
+KILLS = 12
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
@@ -59,7 +63,7 @@ def finish(base: Checkpoint, out: Path, complete: Tree, *, overwrite: bool) -> N
 @pytest.mark.parametrize("torn", [False, True])
 @pytest.mark.parametrize("before", ["nothing", "another", "the same"])
 def test_death_at_every_step(
-    tmp_path: Path, base: Checkpoint, complete: Tree, before: str, torn: bool
+    tmp_path: Path, base: Checkpoint, complete: Tree, before: str, torn: bool, record_property: Record
 ) -> None:
     overwrite = before != "nothing"
     for at in range(1, 1000):
@@ -81,6 +85,7 @@ def test_death_at_every_step(
             finish(base, out, complete, overwrite=overwrite)
         else:
             break
+    record_property("faults", at - 1)
     assert tree(out) == complete
     assert at > 40, "the steps are not counted"
     assert {"create", "write_at", "write", "fsync", "rename", "unlink", "append"} <= set(system.steps)
@@ -110,7 +115,7 @@ def test_any_row_of_deaths_ends_in_the_same_output(
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EIO])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_an_error_at_every_step_is_told_and_mended(
-    tmp_path: Path, base: Checkpoint, complete: Tree, overwrite: bool, number: int
+    tmp_path: Path, base: Checkpoint, complete: Tree, overwrite: bool, number: int, record_property: Record
 ) -> None:
     def fail() -> None:
         raise OSError(number, os.strerror(number))
@@ -131,12 +136,13 @@ def test_an_error_at_every_step_is_told_and_mended(
             finish(base, out, complete, overwrite=overwrite)
         else:
             break
+    record_property("faults", at - 1)
     assert at > 40
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_an_interrupt_at_every_step_leaves_old_or_new_in_place(
-    tmp_path: Path, base: Checkpoint, complete: Tree, overwrite: bool
+    tmp_path: Path, base: Checkpoint, complete: Tree, overwrite: bool, record_property: Record
 ) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -154,6 +160,8 @@ def test_an_interrupt_at_every_step_leaves_old_or_new_in_place(
             finish(base, out, complete, overwrite=overwrite)
         else:
             break
+    record_property("faults", at - 1)
+    assert at > 40
 
 
 def forked(work: Callable[[], None]) -> int:
@@ -177,11 +185,12 @@ def wait(pid: int) -> int:
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_killed_process_leaves_nothing_that_a_rerun_cannot_mend(
-    tmp_path: Path, base: Checkpoint, complete: Tree, overwrite: bool
+    tmp_path: Path, base: Checkpoint, complete: Tree, overwrite: bool, record_property: Record
 ) -> None:
+    record_property("faults", KILLS)
     counter = Faulty(0, lambda: None)
     command(base, tmp_path / "count", counter)
-    for at in random.Random(3).sample(range(1, len(counter.steps)), 12):
+    for at in random.Random(3).sample(range(1, len(counter.steps)), KILLS):
         out = tmp_path / str(at) / "out"
         out.parent.mkdir()
         if overwrite:

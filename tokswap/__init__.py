@@ -15,7 +15,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tokswap.api import compare, evaluate, infer_mixture, leaderboard, transplant
+    from tokswap.api import (
+        audit,
+        compare,
+        doctor,
+        evaluate,
+        infer_mixture,
+        leaderboard,
+        restore,
+        transplant,
+        verify,
+    )
     from tokswap.errors import TokswapError
     from tokswap.report import Report
 
@@ -25,11 +35,15 @@ __all__ = [
     "Report",
     "TokswapError",
     "__version__",
+    "audit",
     "compare",
+    "doctor",
     "evaluate",
     "infer_mixture",
     "leaderboard",
+    "restore",
     "transplant",
+    "verify",
 ]
 
 # No module of this package may bear one of these names: importing it would put the module in the name's place.
@@ -39,6 +53,10 @@ _HOMES = {
     "compare": "tokswap.api",
     "leaderboard": "tokswap.api",
     "infer_mixture": "tokswap.api",
+    "verify": "tokswap.api",
+    "restore": "tokswap.api",
+    "doctor": "tokswap.api",
+    "audit": "tokswap.api",
     "Report": "tokswap.report",
     "TokswapError": "tokswap.errors",
 }

@@ -152,6 +152,96 @@ def infer_mixture(
     )
 
 
+def verify(
+    folder: Source,
+    *,
+    against: Source | None = None,
+    run: bool = True,
+    device: str = "auto",
+    on_progress: Progress | None = None,
+) -> Report:
+    """Verify a checkpoint folder that any tool wrote; the report's fact `sound` is false when a check failed.
+
+    `against` is the model it came from, else the one that its tokswap.json names, if that is on this machine. Without
+    `run` only files are looked at. Raises TokswapError where there is no such folder or no such base.
+    """
+    from tokswap.sources import open_source
+    from tokswap.verification import verify_folder
+
+    base = None if against is None else open_source(fspath(against), on_progress=on_progress)
+    path = Path(folder).expanduser()
+    return verify_folder(path, base=base, run=run, device=device, on_progress=on_progress)
+
+
+def restore(
+    folder: Source,
+    *,
+    out: Source,
+    base: Source | None = None,
+    overwrite: bool = False,
+    on_progress: Progress | None = None,
+) -> Report:
+    """Write a transplanted folder with its base's tokenizer and rows to `out`, and return what was done.
+
+    `base` is the model it was made from, else the one that its tokswap.json names, if that is on this machine. Raises
+    TokswapError where it isn't that base, or where `out` may not be written.
+    """
+    from tokswap.errors import TokswapError
+    from tokswap.provenance import manifest_of
+    from tokswap.restoring import restore_checkpoint
+    from tokswap.sources import open_source
+    from tokswap.verification.checks import base_of
+
+    moved = open_source(fspath(folder), on_progress=on_progress)
+    found, why = (None, "") if base is not None else base_of(manifest_of(moved))
+    if base is not None:
+        found = open_source(fspath(base), on_progress=on_progress)
+    if found is None:
+        raise TokswapError(why.split(":")[0], "name the base with --base")
+    path = Path(out).expanduser()
+    return restore_checkpoint(moved, found, path, overwrite=overwrite, on_progress=on_progress)
+
+
+def doctor(source: Source | None = None, *, on_progress: Progress | None = None) -> Report:
+    """Look at this machine and, with `source`, at a model or tokenizer before it is used.
+
+    The report's fact `sound` is false when a fault was found. Raises TokswapError for a source that can't be opened.
+    """
+    from tokswap.diagnosis import diagnose
+    from tokswap.sources import open_source
+
+    opened = None if source is None else open_source(fspath(source), weights=False, on_progress=on_progress)
+    return diagnose(opened, on_progress=on_progress)
+
+
+def audit(
+    model: Source,
+    *,
+    against: Source | None = None,
+    donor: Source | None = None,
+    texts: Sequence[Source] | None = None,
+    device: str = "auto",
+    on_progress: Progress | None = None,
+) -> Report:
+    """Look for rows of `model` that shouldn't be trusted, and for tokens of all three that training never reached.
+
+    With `against`, the base, only rows that it lacks are judged, among those that it has. The report's fact `sound` is
+    false when one is suspicious. Raises TokswapError for models and texts that can't be used.
+    """
+    from tokswap.auditing import audit_checkpoint
+    from tokswap.sources import open_source
+
+    chosen = texts_of(texts)
+    named = [
+        None if name is None else open_source(fspath(name), on_progress=on_progress)
+        for name in (against, donor)
+    ]
+    opened = open_source(fspath(model), on_progress=on_progress)
+    return audit_checkpoint(
+        opened, chosen, base=named[0], donor=named[1], device=device, on_progress=on_progress
+    )
+
+
 def texts_of(paths: Sequence[Source] | None) -> Mapping[str, Text]:
     """Return the texts of files and folders by name, or those that come with tokswap for None."""
     from tokswap.evaluation.texts import default_texts, load_texts

@@ -9,6 +9,8 @@ a file that is truncated under a memory map kills the process, under a read it's
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -131,8 +133,15 @@ class Checkpoint:
 
     @property
     def rows(self) -> int:
-        """Return the number of rows of the input embedding."""
-        return self.tensors[self.input_name].shape[0]
+        """Return the number of rows that input and output embedding have in common."""
+        return self.tensors[self.input_name].shape[0] - self.extra_rows
+
+    @property
+    def extra_rows(self) -> int:
+        """Return the rows at the end of the input embedding that the output lacks (Mllama: 8, for images)."""
+        head = self.output_name
+        more = 0 if head is None else self.tensors[self.input_name].shape[0] - self.tensors[head].shape[0]
+        return max(more, 0)
 
     @property
     def hidden_size(self) -> int:
@@ -143,6 +152,16 @@ class Checkpoint:
     def vocab_size(self) -> int | None:
         """Return the number of rows that the configuration declares, if it does."""
         return embedding_roles.vocab_size(self.config)
+
+    def identity(self) -> str:
+        """Return a digest that changes with configs, tokenizer and shards (told by size and time): for resuming."""
+        digest = hashlib.sha256()
+        for part in (self.config, self.tokenizer, self.tokenizer_config):
+            digest.update(json.dumps(part, sort_keys=True).encode("utf-8", "surrogatepass"))
+        for name in sorted({info.shard for info in self.tensors.values()}):
+            stat = (self.folder / name).stat()
+            digest.update(f"{name} {stat.st_size} {stat.st_mtime_ns}".encode())
+        return digest.hexdigest()
 
     def read(self, name: str) -> torch.Tensor:
         """Return one tensor in its stored dtype and shape; raises TokswapError when it can't be read."""
@@ -219,11 +238,13 @@ def read_embeddings(
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     """Return input rows (V, d), output rows (V, d) or None when tied, output bias (V,) or None, as stored.
 
+    Of an input with more rows than the output (Mllama) the first V; `extra_rows` counts the others.
+
     Raises TokswapError when the embeddings are quantised, missing or ambiguous.
     """
     roles = checkpoint.roles
     return (
-        checkpoint.read(roles.input),
+        checkpoint.read_rows(roles.input, 0, checkpoint.rows),
         checkpoint.read(roles.output) if roles.output else None,
         checkpoint.read(roles.bias) if roles.bias else None,
     )

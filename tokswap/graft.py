@@ -28,6 +28,10 @@ STALE_GENERATION_KEYS = (
     "bad_words_ids", "forced_bos_token_id", "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens",
     "forced_decoder_ids", "decoder_start_token_id", "sequence_bias", "force_words_ids",
 )  # fmt: skip
+# Models whose positions count from pad_token_id + 1: another id would give every token another position.
+POSITIONS_FROM_PAD = (
+    "roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer", "mpnet", "ibert", "data2vec-text",
+)  # fmt: skip
 START_TEXT = "<|bos|>"
 TERMINATOR_ROLES = ("eos", "turn_end", "document_end")
 
@@ -59,6 +63,29 @@ def with_start_token(donor: TokenizerFiles, base: Vocab, new: Vocab) -> Tokenize
         model["vocab"] = {**model["vocab"], text: new.max_id + 1}
     tokenizer = {**donor.tokenizer, "model": model, "added_tokens": added}
     return TokenizerFiles(tokenizer, {**donor.config, "bos_token": text})
+
+
+def with_input_tokens(donor: TokenizerFiles, base: Vocab, new: Vocab, rows: int) -> TokenizerFiles:
+    """Return the donor's tokenizer with the base's special tokens that have an input row only (Mllama's `<|image|>`).
+
+    Those rows stay behind the `rows` of the new vocabulary, in their order, and the tokens with them.
+    """
+    moved = {
+        rows + int(i) - base.rows: base.texts[base.position[int(i)]]
+        for i in base.out_of_rows
+        if base.is_special(int(i))
+    }
+    moved = {i: text for i, text in moved.items() if text not in new.id_of_text and i > new.max_id}
+    model = donor.tokenizer["model"]
+    if not moved or not isinstance(model.get("vocab"), Mapping):
+        return donor
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    added = [{"id": i, "content": text, "special": True} | flags for i, text in moved.items()]
+    vocab = {**model["vocab"], **{text: i for i, text in moved.items()}}
+    tokens = [*(donor.tokenizer.get("added_tokens") or []), *added]
+    return TokenizerFiles(
+        {**donor.tokenizer, "model": {**model, "vocab": vocab}, "added_tokens": tokens}, donor.config
+    )
 
 
 def start_token_id(alignment: Alignment, base: Vocab, new: Vocab) -> int | None:
@@ -119,13 +146,25 @@ def terminators(new: Vocab) -> list[int]:
 
 
 def new_config(
-    base_config: Mapping[str, Any], alignment: Alignment, new: Vocab, start_id: int | None, *, tied: bool
+    base_config: Mapping[str, Any],
+    alignment: Alignment,
+    new: Vocab,
+    start_id: int | None,
+    *,
+    tied: bool,
+    extra_rows: int = 0,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the config.json and warnings: sizes, ids and the tied flag, at the root and in the text config."""
+    """Return the config.json and warnings: sizes, ids and the tied flag, at the root and in the text config.
+
+    `extra_rows` are rows of the base's input that stay behind the new ones: ids that name them move along.
+    """
     out = copy.deepcopy(dict(base_config))
     warnings: list[str] = []
     back = {int(b): int(n) for n, b in reversed(list(enumerate(alignment.source))) if b >= 0}
+    back |= {alignment.base_rows + i: alignment.rows + i for i in range(extra_rows)}
     special = {"bos_token_id": start_id, "pad_token_id": new.role_id("pad")}
+    if base_config.get("model_type") in POSITIONS_FROM_PAD:
+        special["pad_token_id"] = _kept_pad(base_config, special["pad_token_id"], warnings)
     ends = terminators(new)
     parts = _parts(out)
     for part in parts:
@@ -171,9 +210,33 @@ def new_generation_config(
     return out, warnings
 
 
+def new_processor(
+    config: Mapping[str, Any], alignment: Alignment, *, extra_rows: int = 0
+) -> tuple[dict[str, Any], list[str]]:
+    """Return a base's processor configuration and warnings: what it does to images and sounds, with ids that moved."""
+    out = copy.deepcopy(dict(config))
+    warnings: list[str] = []
+    back = {int(b): int(n) for n, b in reversed(list(enumerate(alignment.source))) if b >= 0}
+    back |= {alignment.base_rows + i: alignment.rows + i for i in range(extra_rows)}
+    for part in (out, *(value for value in out.values() if isinstance(value, dict))):
+        for key in [k for k in part if k.endswith(("_token_id", "_token_index"))]:
+            _remap(part, key, back, warnings)
+    return out, warnings
+
+
 def as_json(value: Mapping[str, Any]) -> bytes:
     """Return the bytes of a JSON file."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+
+
+def _kept_pad(base_config: Mapping[str, Any], found: int | None, warnings: list[str]) -> int | None:
+    kept = base_config.get("pad_token_id")
+    if kept != found:
+        warnings.append(
+            f"config: pad_token_id stays {kept}, from which this architecture counts positions; the new tokenizer's "
+            f"padding is {found}, so pad with an attention mask"
+        )
+    return kept
 
 
 def _remap(part: dict[str, Any], key: str, back: Mapping[int, int], warnings: list[str]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -15,7 +13,7 @@ from tokswap import __version__, graft
 from tokswap.auxiliary import DONOR, auxiliary_vectors
 from tokswap.calibration import FITS, Calibrated, calibrate
 from tokswap.card import model_card
-from tokswap.checkpoint import Checkpoint, open_checkpoint, read_embeddings
+from tokswap.checkpoint import Checkpoint, open_checkpoint, read_embeddings, read_json
 from tokswap.commit import check_output, write
 from tokswap.device import choose_device
 from tokswap.errors import TokswapError
@@ -35,10 +33,12 @@ from tokswap.plan import (
     needs_donor,
     plan_report,
 )
+from tokswap.provenance import input_hashes
 from tokswap.recipe import Recipe
 from tokswap.reload import check_ids, settled_tokenizer_config
 from tokswap.report import Figure, Report
 from tokswap.sources import open_source, public_name
+from tokswap.verification.checks import require_passed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,6 +48,8 @@ Progress = Callable[[str, int, int], None]
 # Bytes read of each text that comes with tokswap. Three numbers are calibrated, for which some 3,000 states are plenty;
 # the figures after a transplant are a first look in a minute or two, and `tokswap evaluate` reads all.
 DEFAULT_TEXT_BYTES = {"calibration": 1800, "evaluation": 4000}
+# How a wrapped model takes images and sounds: the base's, with ids that moved.
+PROCESSOR_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 TEXT_FIELDS = ("calibration_texts", "evaluation_texts", "parallel_texts")
 
 
@@ -157,7 +159,8 @@ def _texts(paths: list[str], kind: Any, *, all_of_it: bool = False) -> Mapping[s
 
 
 def _new_tokenizer(plan: Plan) -> dict[str, Any]:
-    return graft.new_tokenizer(plan.tokenizer, plan.base_vocab, plan.new_vocab, plan.start_id)
+    files = graft.with_input_tokens(plan.tokenizer, plan.base_vocab, plan.new_vocab, plan.alignment.rows)
+    return graft.new_tokenizer(files, plan.base_vocab, plan.new_vocab, plan.start_id)
 
 
 def _write(
@@ -177,6 +180,7 @@ def _write(
         },
         "base": public_name(plan.base.source),
         "donor": public_name(plan.donor.source),
+        "inputs": {"base": input_hashes(plan.base), "donor": input_hashes(plan.donor)},
         "recipe": _resolved(plan),
         "rows": {
             "base": plan.base_vocab.rows,
@@ -196,15 +200,21 @@ def _write(
         recipe_id=plan.recipe.identity(_inputs(plan)),
         manifest=manifest,
         overwrite=overwrite,
-        check=lambda staged: check_ids(open_checkpoint(staged).tokenizer, plan.alignment.rows),
+        check=lambda staged: _check_staged(open_checkpoint(staged), plan),
         on_progress=None if on_progress is None else partial(on_progress, "write"),
     )
+
+
+def _check_staged(staged: Checkpoint, plan: Plan) -> None:
+    """Refuse a staged folder that would fail its own verification of sizes, flags or ids."""
+    check_ids(staged.tokenizer, plan.alignment.rows)
+    require_passed(staged, ("rows", "tied"))
 
 
 def _tensors(plan: Plan, rows: Embeddings) -> dict[str, Tensor]:
     """Name the new tables as the base's checkpoint does, its further copies of them too."""
     base = plan.base
-    out: dict[str, Tensor] = {base.input_name: rows.input}
+    out: dict[str, Tensor] = {base.input_name: _with_extra_rows(base, rows.input)}
     if rows.output is not None:
         out[base.output_name or head_name(base)] = rows.output
     if base.bias_name and rows.bias is not None:
@@ -214,6 +224,15 @@ def _tensors(plan: Plan, rows: Embeddings) -> dict[str, Tensor]:
     gone = dropped(plan)
     copies = {n: original for n, original in base.roles.copies.items() if n not in gone and n not in out}
     return out | {name: out[original] for name, original in copies.items()}
+
+
+def _with_extra_rows(base: Checkpoint, rows: Tensor) -> Tensor:
+    """Put the rows that only the base's input has (Mllama's, for images) behind the new ones."""
+    import torch
+
+    if not base.extra_rows:
+        return rows
+    return torch.cat([rows, base.read_rows(base.input_name, base.rows, base.rows + base.extra_rows)])
 
 
 def _per_layer(plan: Plan, name: str) -> Tensor:
@@ -252,7 +271,9 @@ def _files(plan: Plan) -> tuple[dict[str, bytes], list[str]]:
     """Return every file but the weights, and what could not be carried over."""
     base, new = plan.base, plan.new_vocab
     tied = not plan.untied
-    config, lost = graft.new_config(base.config, plan.alignment, new, plan.start_id, tied=tied)
+    config, lost = graft.new_config(
+        base.config, plan.alignment, new, plan.start_id, tied=tied, extra_rows=base.extra_rows
+    )
     generation, stale = graft.new_generation_config(base.generation_config, new, plan.start_id)
     tokenizer_config = graft.new_tokenizer_config(
         plan.tokenizer, base.config, plan.base_vocab, new, plan.start_id
@@ -263,6 +284,12 @@ def _files(plan: Plan) -> tuple[dict[str, bytes], list[str]]:
         "tokenizer.json": graft.as_json(_new_tokenizer(plan)),
         "tokenizer_config.json": graft.as_json(tokenizer_config),
     }
+    for name in PROCESSOR_FILES:
+        if (base.folder / name).is_file():
+            processor = read_json(base.folder / name)
+            processor, gone = graft.new_processor(processor, plan.alignment, extra_rows=base.extra_rows)
+            files[name] = graft.as_json(processor)
+            lost += gone
     files["tokenizer_config.json"], doubts = settled_tokenizer_config(files)
     files |= {"README.md": model_card(plan).encode(), "recipe.yaml": _recipe_yaml(plan)}
     return files, [*lost, *stale, *doubts]
@@ -289,18 +316,7 @@ def _portable(path: str) -> str:
 
 def _inputs(plan: Plan) -> dict[str, str]:
     """Return what identifies the inputs for resuming: the bytes of configs and headers, sizes and times of shards."""
-    return {"base": identity_of(plan.base), "donor": identity_of(plan.donor), "tokswap": __version__}
-
-
-def identity_of(checkpoint: Checkpoint) -> str:
-    """Return a hash of a checkpoint's config and tokenizer, and of the sizes and times of its shards."""
-    digest = hashlib.sha256()
-    for part in (checkpoint.config, checkpoint.tokenizer, checkpoint.tokenizer_config):
-        digest.update(json.dumps(part, sort_keys=True).encode("utf-8", "surrogatepass"))
-    for name in sorted({info.shard for info in checkpoint.tensors.values()}):
-        stat = (checkpoint.folder / name).stat()
-        digest.update(f"{name} {stat.st_size} {stat.st_mtime_ns}".encode())
-    return digest.hexdigest()
+    return {"base": plan.base.identity(), "donor": plan.donor.identity(), "tokswap": __version__}
 
 
 def _report(

@@ -16,7 +16,7 @@ from tokswap.digits import out_of_use, with_digits_of
 from tokswap.errors import TokswapError
 from tokswap.graft import TokenizerFiles, start_token_id, with_start_token
 from tokswap.methods import Method, get_method, no_parallel_text
-from tokswap.plan_warnings import number_warnings, vocab_warnings, without_effect
+from tokswap.plan_warnings import number_warnings, require_distinct, vocab_warnings, without_effect
 from tokswap.recipe import Recipe, check_parameters
 from tokswap.report import Figure, Report
 from tokswap.tokenization import load_tokenizer
@@ -68,6 +68,7 @@ def make_plan(
     if recipe.auxiliary not in (DONOR, NGRAMS):
         open_space(recipe.auxiliary)
     base_vocab = vocab_of(base)
+    require_distinct(donor)
     given = TokenizerFiles(_digits(recipe, base, donor), donor.tokenizer_config)
     tokenizer = with_start_token(given, base_vocab, vocab_of(donor))
     new_vocab = _new_vocab(tokenizer, donor)
@@ -177,6 +178,11 @@ def new_shapes(plan: Plan) -> dict[str, tuple[str, tuple[int, ...]]]:
     out: dict[str, tuple[str, tuple[int, ...]]] = {
         n: (base.tensors[n].dtype, (rows, *base.tensors[n].shape[1:])) for n in names
     }
+    if base.extra_rows:
+        out[base.input_name] = (
+            base.tensors[base.input_name].dtype,
+            (rows + base.extra_rows, base.hidden_size),
+        )
     if plan.alignment.unchanged:  # a per-layer table may be shorter than the embedding, and stays so
         out |= {n: (base.tensors[n].dtype, base.tensors[n].shape) for n in base.per_layer_names}
     if plan.recipe.untie and base.tied:
@@ -256,11 +262,11 @@ def _check_base(base: Checkpoint, *, untie: bool) -> None:
             f"{base.source}: --untie can't store a head of its own beside the bias {base.bias_name}",
             "masked language models (BERT, RoBERTa) tie head and bias together: leave --untie out",
         )
-    if base.output_name and base.tensors[base.output_name].shape != base.tensors[base.input_name].shape:
+    if base.output_name and base.tensors[base.output_name].shape != (base.rows, base.hidden_size):
         raise TokswapError(
             f"{base.source}: the head has the shape {base.tensors[base.output_name].shape} and the embedding "
             f"{base.tensors[base.input_name].shape}",
-            "models whose input and output vocabularies differ (Mllama) are not supported yet",
+            "a head of another width, or with more rows than the embedding, can't be moved",
         )
 
 

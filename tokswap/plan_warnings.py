@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 from tokswap.align import Alignment
 from tokswap.auxiliary import DONOR
 from tokswap.digits import differing_share
+from tokswap.errors import TokswapError
 from tokswap.methods import Method
+from tokswap.pretokenizers import gguf_name
 from tokswap.recipe import Recipe
 from tokswap.tokenization import load_tokenizer
 from tokswap.tokenizer_traits import digit_scheme
-from tokswap.vocab import Vocab
+from tokswap.vocab import Vocab, is_byte_level
 
 if TYPE_CHECKING:
     from tokswap.checkpoint import Checkpoint
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 def vocab_warnings(
     base: Checkpoint, donor: Checkpoint, old: Vocab, new: Vocab, alignment: Alignment
 ) -> list[str]:
-    """Warn of how the models were made, tokens without rows, normalisers that differ and a missing eos."""
+    """Warn of how the models were made, tokens without rows, normalisers, patterns and a missing eos."""
     out = [*base.notes, *donor.notes]
     for name, vocab, rows in (("base", old, old.rows), ("donor", new, alignment.rows)):
         outside = vocab.ids[vocab.ids >= rows]
@@ -34,9 +36,28 @@ def vocab_warnings(
         out.append(
             f"the tokenizers normalise text differently: {before or 'not at all'}, then {after or 'not at all'}"
         )
+    if is_byte_level(donor.tokenizer) and gguf_name(donor.tokenizer.get("pre_tokenizer")) is None:
+        out.append(
+            "the new tokenizer cuts text by a pattern that is none of llama.cpp's: a GGUF made of this model would "
+            "cut text otherwise"
+        )
     if new.role_id("eos") is None and new.role_id("turn_end") is None:
         out.append("the new tokenizer names no eos token: generation stops at the length limit only")
     return out
+
+
+def require_distinct(donor: Checkpoint) -> None:
+    """Refuse a vocabulary that lists a piece twice: a GGUF converter would, after the checkpoint is written."""
+    pieces = (donor.tokenizer.get("model") or {}).get("vocab")
+    if not isinstance(pieces, list):
+        return
+    seen: set[str] = set()
+    twice = [piece[0] for piece in pieces if piece[0] in seen or seen.add(piece[0])]
+    if twice:
+        raise TokswapError(
+            f"{donor.source}: {len(twice):,} pieces of the new tokenizer are there twice, as {twice[0]!r}",
+            "its tokenizer.json is damaged or made by hand: fetch it again from its origin",
+        )
 
 
 def number_warnings(

@@ -112,3 +112,27 @@ BY_GGUF_NAME: dict[str, PreTokenizer] = {
     "tekken": TEKKEN,
     "deepseek-v3": DEEPSEEK3,
 }
+
+
+def gguf_name(pre_tokenizer: Any) -> str | None:
+    """Return a name under which GGUF knows a `pre_tokenizer` entry of tokenizer.json, None where it knows none."""
+    given = _steps(pre_tokenizer)
+    return next(
+        (name for name, known in BY_GGUF_NAME.items() if _steps(known.pre_tokenizer()) == given), None
+    )
+
+
+def _steps(pre_tokenizer: Any) -> list[tuple[Any, ...]]:
+    """Return what decides where text is cut, step by step; a byte step that cuts nothing is left out."""
+    if not isinstance(pre_tokenizer, dict):
+        return []
+    if pre_tokenizer.get("type") == "Sequence":
+        return [step for part in pre_tokenizer.get("pretokenizers") or [] for step in _steps(part)]
+    if pre_tokenizer.get("type") == "ByteLevel":
+        return [("ByteLevel",)] if pre_tokenizer.get("use_regex", True) else []
+    if pre_tokenizer.get("type") == "Split":
+        pattern = pre_tokenizer.get("pattern") or {}
+        return [
+            ("Split", pattern.get("Regex"), pre_tokenizer.get("behavior"), bool(pre_tokenizer.get("invert")))
+        ]
+    return [(pre_tokenizer.get("type"), pre_tokenizer.get("individual_digits"))]

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from tokswap.errors import TokswapError
 from tokswap.methods import Method, get_method
+from tokswap.vocab import MAX_TOKEN_ID
 
 MAX_RECIPE_BYTES = 1_000_000
 MAX_DEPTH = 20  # levels of lists and mappings; recipes have two or three
@@ -52,8 +53,8 @@ class Recipe(BaseModel):
     )
     keep_digits: Literal["base", "donor"] = "donor"
     untie: bool = False
-    pad_vocab_to: int | None = Field(default=None, ge=1)
-    pad_to_multiple_of: int | None = Field(default=None, ge=1)
+    pad_vocab_to: int | None = Field(default=None, ge=1, le=MAX_TOKEN_ID)
+    pad_to_multiple_of: int | None = Field(default=None, ge=1, le=MAX_TOKEN_ID)
     evaluate: bool = True
     evaluation_texts: list[str] = Field(default_factory=list)
     device: str = "auto"

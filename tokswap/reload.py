@@ -26,7 +26,9 @@ PROBES = (
     "e\u0301 ﬁ ½ Ⅳ “quotes” — … \u00a0nbsp\u200bzero",
     "🙂👩‍👩‍👧‍👦 <|im_start|>user </s> <bos> [INST]",
 )
-READS_THE_FILE: Mapping[str, Any] = {"AutoTokenizer": [None, None]}
+READS_THE_FILE: Mapping[str, Any] = {
+    "AutoTokenizer": ["", ""]
+}  # no names; None is what transformers 4 chokes on
 
 
 def settled_tokenizer_config(files: Mapping[str, bytes]) -> tuple[bytes, list[str]]:

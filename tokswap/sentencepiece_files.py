@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import importlib
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,16 @@ def read_sentencepiece(path: Path) -> TokenizerFiles:
             f"{path.name} is a SentencePiece model of kind {kind}, neither BPE nor Unigram", hint
         )
     return TokenizerFiles(builders[kind](proto), _config(proto))
+
+
+def can_read_pieces() -> bool:
+    """Tell whether SentencePiece's own library is installed."""
+    return all(importlib.util.find_spec(name) is not None for name in ("sentencepiece", "google.protobuf"))
+
+
+def pieces_of(path: Path) -> list[str]:
+    """Return the pieces of a SentencePiece model file by id; raises TokswapError as `read_sentencepiece` does."""
+    return [str(piece.piece) for piece in _parse(path).pieces]
 
 
 def _parse(path: Path) -> Any:

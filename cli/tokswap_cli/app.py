@@ -15,7 +15,9 @@ import typer
 from tokswap import __version__
 from tokswap.errors import TokswapError
 from tokswap_cli import (
+    audit,
     compare,
+    doctor,
     evaluate,
     infer_mixture,
     inspect,
@@ -24,7 +26,9 @@ from tokswap_cli import (
     models,
     output,
     recipes,
+    restore,
     transplant,
+    verify,
 )
 
 INTERRUPTED = 130
@@ -51,6 +55,10 @@ app = typer.Typer(
 )
 for module in (
     transplant,
+    verify,
+    restore,
+    doctor,
+    audit,
     evaluate,
     inspect,
     compare,

@@ -16,7 +16,6 @@ from tokswap.board.jobs import Done, run_job
 from tokswap.board.table import board_report, cell_report, usage_figures, write_tables
 from tokswap.errors import TokswapError
 from tokswap.methods import get_method
-from tokswap.pipeline import identity_of
 from tokswap.report import Report
 from tokswap.sources import open_source
 from tokswap.whole_file import write_whole
@@ -89,7 +88,7 @@ def run_leaderboard(
 
 def _look_at(spec: str, *, weights: bool, on_progress: Progress | None) -> _Source:
     checkpoint = open_source(spec, weights=weights, on_progress=on_progress)
-    return _Source(identity_of(checkpoint), bool(checkpoint.tensors))
+    return _Source(checkpoint.identity(), bool(checkpoint.tensors))
 
 
 def _run_cells(

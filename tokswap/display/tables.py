@@ -49,7 +49,15 @@ def generic_tables(report: Report) -> list[Table]:
 
 
 def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
-    from tokswap.display import evaluation, leaderboard, mixture, tokenizers, transplant
+    from tokswap.display import (
+        auditing,
+        evaluation,
+        leaderboard,
+        mixture,
+        tokenizers,
+        transplant,
+        verification,
+    )
 
     return {
         "plan": transplant.plan_tables,
@@ -59,4 +67,7 @@ def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
         "comparison": tokenizers.comparison_tables,
         "inspection": tokenizers.inspection_tables,
         "mixture": mixture.mixture_tables,
+        "verification": verification.verification_tables,
+        "audit": auditing.audit_tables,
+        "diagnosis": verification.verification_tables,
     }

@@ -195,7 +195,7 @@ def _looks_back_only(lm: LanguageModel) -> bool:
 
 def _pretrained(folder: Path, dtype: torch.dtype, *, spread: bool) -> Any:
     """Load the model with every weight present; nothing is fetched, no remote code runs, no pickle opened."""
-    with _quiet_transformers() as transformers:
+    with quiet_transformers() as transformers:
         options: dict[str, Any] = {"device_map": "auto"} if spread else {}
         try:
             model, told = transformers.AutoModelForCausalLM.from_pretrained(
@@ -226,7 +226,7 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _quiet_transformers() -> Generator[Any]:
+def quiet_transformers() -> Generator[Any]:
     """Give transformers with its progress bars and advice off, and put both back as they were."""
     import transformers
     from transformers.utils import logging as talk

@@ -1,0 +1,121 @@
+"""The way back: a transplanted model under its base's tokenizer again, every row of the base bit for bit.
+
+The body is that of the transplanted folder: where it was trained since, the training comes along. Rows, tokenizer and
+configuration are the base's own bytes, so that of an untrained body nothing is left of the transplant.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tokswap import __version__
+from tokswap.checkpoint import INDEX_NAME, Checkpoint
+from tokswap.commit import MANIFEST_NAME, write
+from tokswap.errors import TokswapError
+from tokswap.provenance import differing, input_hashes, manifest_of, row_tensors, tensor_hash
+from tokswap.report import Figure, Report
+from tokswap.sources import public_name
+
+Progress = Callable[[str, int, int], None]
+
+TEXT_SUFFIXES = frozenset({".json", ".jinja", ".txt", ".model", ".tiktoken"})
+"""Files of a base that belong to configuration or tokenizer."""
+LARGEST_FILE = 256 * 1024**2
+"""Bytes of one such file; the largest tokenizer.json in use has 33 million."""
+
+
+def restore_checkpoint(
+    moved: Checkpoint,
+    base: Checkpoint,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    on_progress: Progress | None = None,
+) -> Report:
+    """Write `moved` with the rows, tokenizer and configuration of `base` to `out`.
+
+    Raises TokswapError where `base` is not what `moved` was made from: by the hashes in its tokswap.json, or by names
+    and widths where it has none; and for what `write` refuses.
+    """
+    noted = manifest_of(moved)
+    _require_base(moved, base, noted)
+    tables = {name: base.read(name) for name in row_tensors(base)}
+    manifest = write(
+        moved,
+        out,
+        tensors=tables,
+        drop=[name for name in row_tensors(moved) if name not in tables],
+        files=_files_of(base),
+        recipe_id=_recipe_id(moved, base),
+        manifest={
+            "tokswap": __version__,
+            "restored": public_name(moved.source),
+            "base": public_name(base.source),
+            "inputs": {"base": input_hashes(base)},
+        },
+        overwrite=overwrite,
+        on_progress=None if on_progress is None else partial(on_progress, "write"),
+    )
+    return _report(moved, base, out, manifest)
+
+
+def _report(moved: Checkpoint, base: Checkpoint, out: Path, manifest: Mapping[str, Any]) -> Report:
+    trained = [
+        name for name in sorted(set(base.tensors) - set(row_tensors(base))) if _differs(moved, base, name)
+    ]
+    facts = {
+        "folder": moved.source,
+        "base": base.source,
+        "out": str(out),
+        "body": "trained since" if trained else "the base's, byte for byte",
+    }
+    figures = {
+        "rows": Figure(base.rows, "rows", note="the base's own, bit for bit"),
+        "tensors_copied_and_proved_equal": Figure(manifest["untouched"]["tensors"], "tensors"),
+        "tensors_trained_since": Figure(len(trained), "tensors", note="unlike the base's; kept as they are"),
+    }
+    return Report("restoration", facts, figures)
+
+
+def _differs(moved: Checkpoint, base: Checkpoint, name: str) -> bool:
+    return name not in moved.tensors or tensor_hash(moved, name) != tensor_hash(base, name)
+
+
+def _require_base(moved: Checkpoint, base: Checkpoint, noted: Mapping[str, Any]) -> None:
+    inputs = noted.get("inputs")
+    other = differing(input_hashes(base), inputs.get("base") if isinstance(inputs, Mapping) else None)
+    if other:
+        raise TokswapError(
+            f"{base.source} is not the base that {moved.source} was made from: {', '.join(other[:3])} differ",
+            f"its tokswap.json names {noted.get('base')!r}: give that one, in the same revision",
+        )
+    if moved.input_name != base.input_name or moved.hidden_size != base.hidden_size:
+        raise TokswapError(
+            f"{moved.source} ({moved.input_name}, width {moved.hidden_size}) doesn't come from {base.source} "
+            f"({base.input_name}, width {base.hidden_size})",
+            "give the base that it was made from",
+        )
+
+
+def _files_of(base: Checkpoint) -> dict[str, bytes]:
+    """Return the base's files but for weights and manifest, byte for byte."""
+    left_out = {INDEX_NAME, MANIFEST_NAME}
+    found = [
+        path for path in base.folder.iterdir() if path.suffix in TEXT_SUFFIXES and path.name not in left_out
+    ]
+    found += base.folder.glob("*/*.jinja")  # further chat templates, as transformers 5 saves them
+    files: dict[str, bytes] = {}
+    for path in sorted(found):
+        if path.is_file() and not path.name.startswith(".") and path.stat().st_size <= LARGEST_FILE:
+            files[path.relative_to(base.folder).as_posix()] = path.read_bytes()
+    return files
+
+
+def _recipe_id(moved: Checkpoint, base: Checkpoint) -> str:
+    text = json.dumps(["restore", moved.identity(), base.identity(), __version__])
+    return hashlib.sha256(text.encode()).hexdigest()
