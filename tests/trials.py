@@ -34,7 +34,16 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.xml"
             files = [str(TESTS / path) for path in paths]
-            command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *files]
+            command = [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-o",
+                "junit_family=xunit1",
+                f"--junitxml={report}",
+                *files,
+            ]
             subprocess.run(command, stdout=sys.stderr, check=False)
             rows.append((name, *counted(report)))
     print("| | tried | lost, half-written or silently wrong |\n|---|---|---|")

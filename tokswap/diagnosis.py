@@ -8,11 +8,9 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokswap import __version__
-from tokswap.errors import TokswapError
 from tokswap.report import Figure, Report
 from tokswap.verification.check import Check, Finding, failed, first_of, not_checked, passed, warned
 
@@ -113,7 +111,7 @@ def _cache() -> Finding:
         return failed(f"the cache {folder} can't be written: set TOKSWAP_DATA to another folder")
     free = shutil.disk_usage(here).free
     said = f"{folder}, {free / 1e9:.1f} GB free"
-    figures = {"free_disk": Figure(free, "bytes"), "used": Figure(_size(folder), "bytes")}
+    figures = {"free_disk": Figure(free, "bytes")}
     return (
         passed(said, **figures) if free >= LITTLE_DISK else warned(f"{said}: little for a model", **figures)
     )
@@ -192,14 +190,3 @@ def _older(number: str | None, least: str) -> bool:
         return tuple(int(p) for p in re.findall(r"\d+", text)[:3])
 
     return number is not None and parts(number) < parts(least)
-
-
-def _size(folder: Path) -> int:
-    if not folder.is_dir():
-        return 0
-    try:
-        return sum(
-            path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()
-        )
-    except OSError as error:
-        raise TokswapError(f"the cache {folder} can't be read: {error}", "check its permissions") from error
