@@ -99,6 +99,8 @@ def shared_rows(subject: Subject) -> Finding:
     """Every token that the base has too holds the base's row, bit for bit."""
     if subject.base is None:
         return not_checked(subject.why_no_base)
+    if subject.shared_rows_moved:
+        return not_checked(subject.shared_rows_moved)
     ids = subject.alignment.copied_ids
     if not len(ids):
         return passed("the two tokenizers share no token")

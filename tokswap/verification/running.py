@@ -100,6 +100,8 @@ def hidden_states(subject: Subject) -> Finding:
 
     if subject.base is None:
         return not_checked(subject.why_no_base)
+    if subject.shared_rows_moved:
+        return not_checked(subject.shared_rows_moved)
     if (why := why_not_run(subject)) is not None:
         return not_checked(why)
     try:

@@ -73,6 +73,13 @@ class Subject:
         )
 
     @property
+    def shared_rows_moved(self) -> str:
+        """Why the rows of shared tokens are not the base's, where the manifest says that they were fitted, else ""."""
+        calibration = self.manifest.get("calibration")
+        kind = calibration.get("kind") if isinstance(calibration, Mapping) else None
+        return "tokswap.json says that shared rows were fitted to text (fit-all)" if kind == "fit-all" else ""
+
+    @property
     def extra_rows(self) -> int:
         """Rows of the input beyond those of the output."""
         return 0 if self.lacks_rows else self.checkpoint.extra_rows

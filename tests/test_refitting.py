@@ -1,0 +1,92 @@
+"""The fit as a stage of a transplant, on a tiny model whose rows know nothing: there is much to gain."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import tokswap
+from tokswap import refitting
+from tokswap.checkpoint import open_checkpoint
+from tokswap.data_files import data_folder
+from tokswap.report import Report
+
+sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
+
+from tiny_models import byte_level, checkpoint, sentencepiece
+
+TEXT = data_folder("data") / "texts" / "calibration" / "english.txt"
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
+def pair(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    root = tmp_path_factory.mktemp("pair")
+    checkpoint(root / "base", byte_level(), tie_word_embeddings=request.param)
+    checkpoint(root / "donor", sentencepiece(), seed=1)
+    return root / "base", root / "donor"
+
+
+def moved(pair: tuple[Path, Path], out: Path, kind: str) -> Report:
+    how: dict[str, Any] = {"method": "subword", "evaluate": False, "calibration_texts": [str(TEXT)]}
+    return tokswap.transplant(*pair, out=out, calibrate=kind, **how)
+
+
+def tables(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    found = open_checkpoint(folder)
+    return found.read(found.input_name), found.read(found.output_name or found.input_name)
+
+
+@pytest.fixture(scope="module")
+def shifted(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("shifted") / "out"
+    moved(pair, out, "shift")
+    return out
+
+
+@pytest.mark.parametrize("kind", ["fit", "fit-all"])
+def test_a_fit_is_kept_where_held_out_text_gains(
+    kind: str, pair: tuple[Path, Path], shifted: Path, tmp_path: Path
+) -> None:
+    report = moved(pair, tmp_path / "out", kind)
+    before, after = (report.figures[f"fit_loss_{when}"].value for when in ("before", "after"))
+    assert after < before - 0.01
+    assert report.facts["calibration"]["kind"] == kind
+    changed = [(a != b).any(1) for a, b in zip(tables(tmp_path / "out"), tables(shifted), strict=True)]
+    tied = open_checkpoint(pair[0]).tied
+    assert bool(changed[1].any()) and bool(changed[0].any()) == tied, (
+        "input rows move only where they are the output"
+    )
+    warned = any("not the base's bit for bit" in warning for warning in report.warnings)
+    assert warned == (kind == "fit-all")
+    verified = tokswap.verify(tmp_path / "out", against=pair[0])
+    assert verified.facts["sound"]
+    outcome = verified.sections["shared_rows"].facts["outcome"]
+    assert outcome == ("passed" if kind == "fit" else "not checked")
+
+
+def test_the_same_fit_gives_the_same_rows(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        moved(pair, tmp_path / name, "fit-all")
+    assert all(torch.equal(a, b) for a, b in zip(tables(tmp_path / "a"), tables(tmp_path / "b"), strict=True))
+
+
+def test_a_fit_that_harms_a_text_is_dropped(
+    pair: tuple[Path, Path], shifted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refitting, "HARM", -100.0)  # whatever a text gains is too little
+    report = moved(pair, tmp_path / "out", "fit-all")
+    assert report.facts["calibration"]["kind"] == "shift"
+    assert any(warning.startswith("not fitted") for warning in report.warnings)
+    assert all(torch.equal(a, b) for a, b in zip(tables(tmp_path / "out"), tables(shifted), strict=True))
+
+
+def test_too_little_text_leaves_the_rows(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    short = tmp_path / "short.txt"
+    short.write_text(TEXT.read_text()[:600])
+    how: dict[str, Any] = {"method": "subword", "evaluate": False, "calibration_texts": [str(short)]}
+    report = tokswap.transplant(*pair, out=tmp_path / "out", calibrate="fit", **how)
+    assert "too short" in report.facts["calibration"]["fit"]
