@@ -47,7 +47,7 @@ def main() -> None:
     known = [str(with_known_class(checkpoint, work)) for checkpoint in (base, donor)]
     donor_folder = str(donor.folder)
     if arguments.sample > 1:
-        _sample_new_tokens(base, donor, Path(known[1]), arguments.sample)
+        sample_new_tokens(base, donor, Path(known[1]), arguments.sample)
         donor_folder = known[1]
     theirs = [str(program), *known, "{out}", "-a", arguments.method, "--quiet"]
     ours = [sys.executable, "-m", "tokswap_cli", "transplant", "--out", "{out}", "--overwrite", "--quiet"]
@@ -120,7 +120,7 @@ def with_known_class(checkpoint: Checkpoint, work: Path) -> Path:
     return out
 
 
-def _sample_new_tokens(base: Checkpoint, donor: Checkpoint, folder: Path, step: int) -> None:
+def sample_new_tokens(base: Checkpoint, donor: Checkpoint, folder: Path, step: int) -> None:
     """Leave only every `step`-th of the new tokens in the tokenizer in `folder`; shared tokens and all rows stay.
 
     The whole of a large direction takes hours: a sample has the same anchors and the same cost a token.

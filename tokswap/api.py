@@ -131,8 +131,8 @@ def infer_mixture(
 ) -> Report:
     """Infer the shares of `categories`, names with their files, folders or globs, in a BPE tokenizer's training text.
 
-    `merges` bounds how many merges are looked at (None: 30,000, or all there are); the first `skip_merges` of them
-    are replayed and not explained (None: those that the tokenizer took over from a known one). `field` names the text
+    `merges` bounds how many merges are looked at (None: 30,000, or all there are); `skip_merges` before them are
+    replayed and not explained (None: those that the tokenizer took over from a known one). `field` names the text
     in records of .jsonl and .parquet; `processes` count (None: one a core). Raises TokswapError for a tokenizer
     without merges, and for categories and texts that can't be used. Needs the extra `mixture`.
     """

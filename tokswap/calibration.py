@@ -87,7 +87,8 @@ def calibrate(
         return Calibrated(rows, f"the base can't be run as a causal language model ({error.what})")
     if not worth_shifting(states.hidden):
         return Calibrated(rows, "the calibration text is too short")
-    shifts = _shift_groups(plan, rows, states)
+    shifts = _shift_groups(plan, rows, states) if len(plan.alignment.new_ids) else {}
+    del states
     silence(plan.alignment, rows.output_rows)
     if plan.recipe.calibrate not in FITS:
         by_itself = plan.recipe.calibrate == "auto"
@@ -102,7 +103,7 @@ def why_not(plan: Plan) -> str:
     """Say why there is nothing to calibrate or no way to, "" when there is; raises where it was asked for."""
     if plan.recipe.calibrate == "none":
         return "not asked for"
-    if not len(plan.alignment.new_ids):
+    if not len(plan.alignment.new_ids) and plan.recipe.calibrate != "fit-all":
         return "there are no new tokens"
     size = sum(info.nbytes for info in plan.base.tensors.values())
     room = free_memory(choose_device(plan.recipe.device))
@@ -131,6 +132,11 @@ def _states(
 ) -> States:
     from tokswap.states import collect_states
 
+    if lm.states_are_logits:
+        raise TokswapError(
+            f"the output layer of {plan.base.source} can't be called apart from its body",
+            "choose --calibrate none",
+        )
     return collect_states(
         lm,
         (plan.base.tokenizer, plan.base_vocab),

@@ -6,9 +6,19 @@ from tokswap import __version__
 from tokswap.plan import Plan
 from tokswap.sources import public_name
 
+CALIBRATION = {
+    "none": "Output rows were not calibrated.",
+    "shift": "Output rows of new tokens were shifted so that they draw the probability of their share of text.",
+    "fit": "Output rows of new tokens were shifted, and fitted to text by softmax regression.",
+    "fit-all": "Output rows of all tokens were fitted to text by softmax regression: copied ones have moved.",
+}
 
-def model_card(plan: Plan) -> str:
-    """Return the text of README.md: what the model is made of and how to use it."""
+
+def model_card(plan: Plan, calibration: str) -> str:
+    """Return the text of README.md: what the model is made of and how to use it.
+
+    `calibration` is the kind that was carried out.
+    """
     counts = plan.alignment.counts()
     copied = counts["same_bytes"] + counts["same_role"] + counts["override"]
     parameters = ", ".join(f"{k} = {v}" for k, v in plan.parameters.items()) or "no parameters"
@@ -32,6 +42,8 @@ Made by tokswap {__version__} with the method `{plan.method.name}` ({parameters}
 | never emitted (no counterpart, or shadowed) | {counts["silent"]:,} |
 | unused | {counts["unused"]:,} |
 | all | {plan.alignment.rows:,} |
+
+{CALIBRATION[calibration]}
 
 As with the base, a text {begins}; the tokenizer here does so by itself.
 `recipe.yaml` repeats the run; `tokswap.json` lists every file with its sha256 and what was proved when it was

@@ -172,7 +172,7 @@ def _write(
     overwrite: bool,
     on_progress: Progress | None,
 ) -> dict[str, Any]:
-    files, warnings = _files(plan)
+    files, warnings = _files(plan, _calibration_facts(calibrated)["kind"])
     manifest = {
         "tokswap": __version__,
         "libraries": {
@@ -267,8 +267,8 @@ def _as_long(table: Tensor, rows: int) -> Tensor:
     return torch.cat([table, table[:1].expand(missing, -1)]) if missing > 0 else table[:rows]
 
 
-def _files(plan: Plan) -> tuple[dict[str, bytes], list[str]]:
-    """Return every file but the weights, and what could not be carried over."""
+def _files(plan: Plan, kind: str) -> tuple[dict[str, bytes], list[str]]:
+    """Return every file but the weights, and what could not be carried over; `kind` is that of the calibration."""
     base, new = plan.base, plan.new_vocab
     tied = not plan.untied
     config, lost = graft.new_config(
@@ -291,7 +291,7 @@ def _files(plan: Plan) -> tuple[dict[str, bytes], list[str]]:
             files[name] = graft.as_json(processor)
             lost += gone
     files["tokenizer_config.json"], doubts = settled_tokenizer_config(files)
-    files |= {"README.md": model_card(plan).encode(), "recipe.yaml": _recipe_yaml(plan)}
+    files |= {"README.md": model_card(plan, kind).encode(), "recipe.yaml": _recipe_yaml(plan)}
     return files, [*lost, *stale, *doubts]
 
 
@@ -335,7 +335,7 @@ def _report(
         figures |= {
             f"shift_{name}": Figure(round(shift.c, 4), "nats", note="what its tokens' mean logit falls by"),
             f"mass_{name}_before": Figure(shift.mass_before, "probability"),
-            f"mass_{name}_after": Figure(shift.mass_after, "probability"),
+            f"mass_{name}_after": Figure(shift.mass_after, "probability", note="of the shift alone"),
             f"share_{name}": Figure(shift.share, "share of tokens"),
         }
     figures |= _fit_figures(calibrated)

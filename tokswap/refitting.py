@@ -11,10 +11,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tokswap.calibrate import head_of
 from tokswap.initialise import Embeddings, silence
 from tokswap.plan import Plan
 from tokswap.refit import MOST_STATES, Evidence, Regression, Table, losses, make_basis, moved, solve
+from tokswap.vocab import Kind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +30,8 @@ Progress = Callable[[str, int, int], None]
 
 # Precisions of the prior, in units of states, from the one that moves rows least on.
 PRECISIONS = (3e4, 1e4, 3e3)
+# Bytes read of all texts together: some five times what MOST_STATES are, so that an even sample has room.
+MOST_BYTES = 256 * 1024
 # What a fit may cost a single text, in nats a token of its held-out part.
 HARM = 0.01
 # States in a row that are held out together, and of how many such runs one is: neighbours are too much alike.
@@ -73,8 +79,7 @@ def refit(
             rows, "not fitted: the model has per-layer tables, and can't be run before it is written"
         )
     known = torch.from_numpy(plan.new_vocab.ids[plan.new_vocab.ids < plan.alignment.rows])
-    silent = torch.from_numpy(plan.alignment.silent_ids)
-    ids = known[~torch.isin(known, silent)] if shared else torch.from_numpy(plan.alignment.new_ids)
+    ids = torch.from_numpy(_text_ids(plan) if shared else plan.alignment.new_ids)
 
     def read(table: Embeddings, stage: str) -> Evidence:
         return _read(plan, table, lm, texts, tokenizer, stage, on_progress)
@@ -90,23 +95,32 @@ def refit(
     before = _by_text(evidence[held_out], table)
     basis = make_basis(evidence[~held_out], table)
     regression = Regression(evidence[~held_out], table, basis)
-    best = Refitted(
-        rows, "not fitted: held-out text gains nothing", len(evidence.states), float(before.mean())
-    )
+    best = Refitted(rows, "not fitted", len(evidence.states), float(before.mean()))
     move = None
+    why_not = "held-out text gains nothing"
     for number, precision in enumerate(PRECISIONS, 1):
         if on_progress is not None:
             on_progress("fit output rows", number - 1, len(PRECISIONS))
         move = solve(regression, precision, move)
         fitted = _moved(plan, rows, ids, moved(basis, move))
         after = _by_text(read(fitted, f"judge fit {number} of {len(PRECISIONS)}")[held_out], table_of(fitted))
-        if float((after - before).max()) > HARM or float(after.mean()) >= (best.after or best.before or 0.0):
+        if float((after - before).max()) > HARM:
+            why_not = f"a text loses more than {HARM} nats a token"
             break  # a weaker prior moves rows further still
+        if float(after.mean()) >= (best.after or best.before or 0.0):
+            break
         why = "held-out text is predicted better"
         best = replace(
             best, rows=fitted, reason=why, after=float(after.mean()), precision=precision, shared=shared
         )
-    return best
+    return best if best.kept else replace(best, reason=f"not fitted: {why_not}")
+
+
+def _text_ids(plan: Plan) -> NDArray[np.int64]:
+    """Return the ids that text yields: text says nothing of when a turn or a document ends, and those rows stay."""
+    vocab = plan.new_vocab
+    ids = vocab.ids[(vocab.ids < plan.alignment.rows) & (vocab.kinds != Kind.SPECIAL)]
+    return ids[~np.isin(ids, plan.alignment.silent_ids)]
 
 
 def _by_text(evidence: Evidence, table: Table) -> Tensor:
@@ -140,12 +154,13 @@ def _read(
 
     from tokswap.states import own_states
 
+    most = MOST_BYTES // max(len(texts), 1)
     states = own_states(
         with_rows(lm, rows, plan),
         tokenizer,
         plan.new_vocab,
-        plan.new_vocab.start_id,
-        texts.values(),
+        plan.start_id,
+        [text.first(most) for text in texts.values()],
         on_progress=None if on_progress is None else partial(on_progress, stage),
     )
     kept = torch.arange(len(states.hidden))

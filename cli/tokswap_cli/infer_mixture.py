@@ -48,7 +48,9 @@ def infer_mixture(
     merges: Annotated[
         int | None,
         typer.Option(
-            "--merges", metavar="N", help="Look at the first N merges (default: 30000, or all there are)."
+            "--merges",
+            metavar="N",
+            help="Look at N merges, behind skipped ones (default: 30000, or all there are).",
         ),
     ] = None,
     skip_merges: Annotated[

@@ -133,7 +133,7 @@ def test_merges_that_are_skipped_explain_nothing() -> None:
 
 def test_fallbacks_are_stated() -> None:
     merges, words, _ = known()
-    assert any("has 120: all of them" in w for w in infer("toy", merges, words, steps=10_000).warnings)
+    assert any("there are 120 to look at" in w for w in infer("toy", merges, words, steps=10_000).warnings)
     assert any("120 merges say little" in w for w in infer("toy", merges, words).warnings)
     prefix = replace(merges, shared_prefix=("gpt2", 50))
     assert any("first 50 merges are those of gpt2" in w for w in infer("toy", prefix, words).warnings)
@@ -141,8 +141,8 @@ def test_fallbacks_are_stated() -> None:
 
 def test_what_can_not_be_inferred() -> None:
     merges, words, _ = known()
-    with pytest.raises(TokswapError, match="none is left"):
-        infer("toy", replace(merges, skip=20), words, steps=20)
+    with pytest.raises(TokswapError, match="are skipped, and 0 are looked at"):
+        infer("toy", replace(merges, skip=20), words, steps=0)
     nothing = counted({"a": Counter({"pp": 1}), "b": Counter({"pop": 1})})
     with pytest.raises(TokswapError, match="no text holds any"):
         infer("toy", train({"abc": 1.0}, 2), nothing)

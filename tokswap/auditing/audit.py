@@ -13,6 +13,7 @@ from tokswap.align import Origin
 from tokswap.auditing.suspects import Suspect, find_suspects
 from tokswap.auditing.undertrained import undertrained
 from tokswap.errors import TokswapError
+from tokswap.provenance import manifest_of
 from tokswap.report import Figure, Report
 from tokswap.verification.subject import Subject
 from tokswap.vocab import Kind
@@ -41,7 +42,7 @@ def audit_checkpoint(
     With `base` the rows that it lacks are the suspects and those that it has are trusted; without, every row is judged
     among all. The fact `sound` is false when a row is suspicious.
     """
-    subject = Subject(model, base, device=device)
+    subject = Subject(model, base, manifest=manifest_of(model), device=device)
     evidence, why = _evidence(subject, texts, on_progress)
     candidates, trusted = _sides(subject)
     facts = list(subject.tables.values())[-1]  # of the output, where it is stored apart

@@ -49,13 +49,16 @@ def _load(folder: Path, device: str) -> tuple[Any, Any]:
     import transformers
 
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
         model = transformers.AutoModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype="float32"
+            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype="float32"
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
         raise TokswapError(
-            f"the sentence encoder in {folder} can't be loaded: {str(error).splitlines()[0]}",
+            f"the sentence encoder in {folder} can't be loaded: {why}",
             "give a folder with config.json, tokenizer.json and model.safetensors of an encoder (BERT, MiniLM, E5)",
         ) from error
     return tokenizer, model.to(device).eval()

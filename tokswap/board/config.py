@@ -160,7 +160,7 @@ def _wrong_folders(config: Leaderboard) -> list[str]:
         out += _wrong_pairs(config, f"rows.{name}", row.pairs)
         try:
             row.folder.format(**dict.fromkeys(PLACES, ""))
-        except (KeyError, ValueError, IndexError):
+        except (KeyError, ValueError, IndexError, AttributeError, TypeError):
             places = ", ".join("{" + place + "}" for place in PLACES)
             out.append(f"rows.{name}: {row.folder!r} may have {places} in it, and no other braces")
     return out

@@ -10,6 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tokswap.auxiliary import DONOR
 from tokswap.board.cells import Cell, cell_key, cells_of, file_name, making_key
 from tokswap.board.config import Leaderboard, texts_of
 from tokswap.board.jobs import Done, run_job
@@ -151,9 +152,12 @@ def _keys(board: _Board, cell: Cell) -> tuple[str, str]:
 
 def _not_applicable(board: _Board, cell: Cell) -> str:
     """Say why a method has nothing to go by on this pair, "" where it has."""
-    if cell.recipe is None or cell.recipe.method == "auto" or board.donor(cell.donor).has_weights:
+    if cell.recipe is None or cell.recipe.method == "auto":
         return ""
-    if get_method(cell.recipe.method).space != "donor":
+    method = get_method(cell.recipe.method)
+    if method.parallel and not cell.recipe.parallel_texts:
+        return "it needs parallel text, and the row names none"
+    if method.space != "donor" or cell.recipe.auxiliary != DONOR or board.donor(cell.donor).has_weights:
         return ""
     return "it needs the donor's rows, and the donor is a tokenizer alone"
 

@@ -216,7 +216,7 @@ def _records(span: Span, field: str) -> Iterator[str]:
                 text = json.loads(line)[field] if line.strip() else ""
             except UnicodeDecodeError as error:
                 raise TokswapError(f"{span.path} isn't UTF-8 (byte {at + error.start:,})", _UTF8) from error
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 hint = f"each line must be a JSON object with its text under {field!r}"
                 raise TokswapError(f"line {number} of {span.path} has no {field!r}: {error}", hint) from error
             at += len(line)

@@ -32,19 +32,20 @@ def infer(
     gap: float = GAP,
     on_progress: Progress | None = None,
 ) -> Report:
-    """Return the mixture of the categories that explains the first `steps` merges of a tokenizer called `name`.
+    """Return the mixture of the categories that explains `steps` merges of a tokenizer called `name`.
 
-    Merges that the list says to skip are replayed and not explained. `steps` None takes 30,000 beyond those, or as
-    many as there are. Raises TokswapError where nothing is left to explain.
+    Merges that the list says to skip are replayed and not explained; `steps` counts those behind them, None being
+    30,000 or as many as there are. Raises TokswapError where nothing is left to explain.
     """
     skipped = merges.skip
     taken, warnings = _steps(merges, steps)
     events = replay(merges, counted, steps=taken, on_progress=on_progress)
     solved = solve(events, first=skipped, gap=gap, on_progress=on_progress)
     if not solved.merge_frequency[skipped:].any():
+        behind = f" behind the {skipped:,} that are skipped" if skipped else ""
         raise TokswapError(
-            "no text holds any of the merges",
-            "give text in the languages of the tokenizer, and fewer --skip-merges",
+            f"no text holds any of the merges{behind}",
+            "give more text, in the languages of the tokenizer" + (", or --skip-merges 0" if skipped else ""),
         )
     folds = solve_folds(solved.master, on_progress=on_progress)
     sizes = events.totals, counted.text_bytes
@@ -56,17 +57,16 @@ def infer(
 def _steps(merges: MergeList, asked: int | None) -> tuple[int, list[str]]:
     """Return how many merges to replay, and what is to be said about that."""
     there = len(merges.pairs)
-    taken = min(merges.skip + MOST_MERGES if asked is None else asked, there)
-    warnings: list[str] = []
-    if taken <= merges.skip:
+    left = there - merges.skip
+    if left <= 0 or (asked is not None and asked < 1):
         raise TokswapError(
-            f"{merges.skip:,} merges are skipped, and {taken:,} are looked at: none is left",
-            f"take more with --merges (there are {there:,}), or skip fewer with --skip-merges",
+            f"{merges.skip:,} of {there:,} merges are skipped, and {left if asked is None else asked:,} are looked at",
+            "take at least one with --merges, or skip fewer with --skip-merges",
         )
-    if asked is not None and asked > there:
-        warnings.append(
-            f"{asked:,} merges were asked for and the tokenizer has {there:,}: all of them are taken"
-        )
+    taken = merges.skip + min(MOST_MERGES if asked is None else asked, left)
+    warnings: list[str] = []
+    if asked is not None and asked > left:
+        warnings.append(f"{asked:,} merges were asked for and there are {left:,} to look at: all are taken")
     if taken - merges.skip < FEW_MERGES:
         warnings.append(
             f"{taken - merges.skip:,} merges say little: {FEW_MERGES} are the fewest this was tried with"

@@ -80,13 +80,17 @@ def merges(subject: Subject) -> Finding:
     if not isinstance(vocab, Mapping) or not isinstance(listed, list):
         return not_checked("the tokenizer has no merges")
     pairs = [entry.split(" ", 1) if isinstance(entry, str) else entry for entry in listed]
-    bad = [
-        p for p in pairs if len(p) != 2 or p[0] not in vocab or p[1] not in vocab or "".join(p) not in vocab
-    ]
+    prefix = str(model.get("continuing_subword_prefix") or "")
+
+    def joins(pair: Any) -> bool:
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(p, str) for p in pair):
+            return False
+        return {pair[0], pair[1], pair[0] + pair[1].removeprefix(prefix)} <= vocab.keys()
+
+    bad = [pair for pair in pairs if not joins(pair)]
     if bad:
-        return failed(
-            f"{len(bad):,} merges name tokens that aren't there: {first_of([repr(' '.join(map(str, p))) for p in bad])}"
-        )
+        shown = [repr(" ".join(map(str, p)) if isinstance(p, list) else p) for p in bad]
+        return failed(f"{len(bad):,} merges name tokens that aren't there: {first_of(shown)}")
     return passed(f"{len(pairs):,} merges, all between tokens")
 
 

@@ -100,6 +100,8 @@ def end_tokens(subject: Subject) -> Finding:
         }
     if not wanted:
         return warned("the tokenizer names no eos token: generation stops at the length limit only")
+    if not stops and not subject.checkpoint.tensors:
+        return not_checked("a tokenizer alone generates nothing")
     if not stops:
         return failed("no eos_token_id is configured: generation never stops")
     missing = [vocab.texts[vocab.position[i]] for i in wanted if i is not None and i not in stops]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tokswap.align import align, preferred_ids
+from tokswap.align import align, preferred_ids, silenced
+from tokswap.digits import out_of_use
 from tokswap.errors import TokswapError
 from tokswap.tokenization import load_tokenizer
 from tokswap.vocab import Vocab, read_vocab, vocab_of
@@ -112,9 +113,12 @@ class Subject:
         overrides = {str(k): str(v).split() for k, v in given.items()} if isinstance(given, Mapping) else {}
         rows = self.checkpoint.rows
         try:
-            return align(vocab_of(self.base), self.vocab, overrides=overrides, rows=rows)
+            found = align(vocab_of(self.base), self.vocab, overrides=overrides, rows=rows)
         except TokswapError:  # a manifest that names tokens which aren't there decides nothing
-            return align(vocab_of(self.base), self.vocab, rows=rows)
+            found = align(vocab_of(self.base), self.vocab, rows=rows)
+        if not isinstance(recipe, Mapping) or recipe.get("keep_digits") != "base":
+            return found
+        return silenced(found, out_of_use(self.checkpoint.tokenizer, self.vocab, found.new_ids.tolist()))
 
     @cached_property
     def tables(self) -> Mapping[str, RowFacts]:
