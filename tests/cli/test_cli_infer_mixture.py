@@ -119,7 +119,7 @@ def test_what_can_not_be_used_is_named(cli: Cli, files: Path, tmp_path: Path) ->
         "latin1.txt": [tokenizer, *two, "--category", f"x={tmp_path / 'latin1.txt'}"],
         "'ones' has no path": [tokenizer, "--categories", tmp_path / "bad.yaml"],
         "--skip-merges takes a number or auto, not 'many'": [tokenizer, *two, "--skip-merges", "many"],
-        "0 are looked at": [tokenizer, *two, "--skip-merges", "400"],
+        "0 are looked at": [tokenizer, *two, "--merges", "0"],
     }
     for words, arguments in cases.items():
         ran = cli("infer-mixture", *arguments)
