@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tokswap import __version__, graft
 from tokswap.auxiliary import DONOR, auxiliary_vectors
 from tokswap.calibration import FITS, Calibrated, calibrate
+from tokswap.calibration_report import calibration_facts, calibration_figures, calibration_warnings
 from tokswap.card import model_card
 from tokswap.checkpoint import Checkpoint, open_checkpoint, read_embeddings, read_json
 from tokswap.commit import check_output, write
@@ -172,7 +173,7 @@ def _write(
     overwrite: bool,
     on_progress: Progress | None,
 ) -> dict[str, Any]:
-    files, warnings = _files(plan, _calibration_facts(calibrated)["kind"])
+    files, warnings = _files(plan, calibration_facts(calibrated)["kind"])
     manifest = {
         "tokswap": __version__,
         "libraries": {
@@ -188,8 +189,8 @@ def _write(
             "by_origin": plan.alignment.counts(),
             "anchors": made.anchors,
         },
-        "calibration": _calibration_facts(calibrated),
-        "warnings": [*plan.warnings, *warnings, *_calibration_warnings(calibrated)],
+        "calibration": calibration_facts(calibrated),
+        "warnings": [*plan.warnings, *warnings, *calibration_warnings(calibrated)],
     }
     return write(
         plan.base,
@@ -331,28 +332,9 @@ def _report(
         "new_parameters": planned.figures["new_parameters"],
         "tensors_copied_and_proved_equal": Figure(written["untouched"]["tensors"], "tensors"),
     }
-    for name, shift in calibrated.shifts.items():
-        figures |= {
-            f"shift_{name}": Figure(round(shift.c, 4), "nats", note="what its tokens' mean logit falls by"),
-            f"mass_{name}_before": Figure(shift.mass_before, "probability"),
-            f"mass_{name}_after": Figure(shift.mass_after, "probability", note="of the shift alone"),
-            f"share_{name}": Figure(shift.share, "share of tokens"),
-        }
-    figures |= _fit_figures(calibrated)
-    facts = {**planned.facts, "out": str(out), "calibration": _calibration_facts(calibrated)}
+    figures |= calibration_figures(calibrated)
+    facts = {**planned.facts, "out": str(out), "calibration": calibration_facts(calibrated)}
     return Report("transplant", facts, figures, {}, tuple(written.get("warnings", plan.warnings)))
-
-
-def _fit_figures(calibrated: Calibrated) -> dict[str, Figure]:
-    fit = calibrated.fit
-    if fit is None or fit.before is None or fit.after is None:
-        return {}
-    note = "of text that the fit did not see"
-    return {
-        "fit_states": Figure(fit.states, "tokens"),
-        "fit_loss_before": Figure(round(fit.before, 4), "nats a token", note=note),
-        "fit_loss_after": Figure(round(fit.after, 4), "nats a token", note=note),
-    }
 
 
 def _set_aside(plan: Plan, made: Initialised) -> dict[str, Figure]:
@@ -365,29 +347,6 @@ def _set_aside(plan: Plan, made: Initialised) -> dict[str, Figure]:
     unfit = Figure(dropped, "tokens", note="rows that are untrained, or tokens without a vector")
     dead = Figure(made.dead_targets, "tokens", note="made the mean of their pieces")
     return {"anchors_dropped": unfit, "without_vector": dead}
-
-
-def _calibration_facts(calibrated: Calibrated) -> dict[str, Any]:
-    nats = {name: round(shift.c, 4) for name, shift in calibrated.shifts.items()}
-    facts: dict[str, Any] = {"kind": "shift" if nats else "none", "nats": nats, "reason": calibrated.reason}
-    fit = calibrated.fit
-    if fit is not None:
-        facts |= {"fit": fit.reason, "precision": fit.precision}
-        facts["kind"] = ("fit-all" if fit.shared else "fit") if fit.kept else facts["kind"]
-    return facts
-
-
-def _calibration_warnings(calibrated: Calibrated) -> tuple[str, ...]:
-    fit = calibrated.fit
-    if fit is None:
-        return ()
-    if not fit.kept:
-        return (fit.reason,)
-    return (
-        ("the rows of shared tokens were fitted too: they are not the base's bit for bit",)
-        if fit.shared
-        else ()
-    )
 
 
 def _measure(
