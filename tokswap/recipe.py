@@ -115,9 +115,13 @@ def load_recipe(path: Path) -> dict[str, Any]:
 
 
 def _refuse_tricks(path: Path, text: str) -> None:
-    """Refuse what makes a small file large or slow: aliases, and nesting deeper than any recipe's."""
+    """Refuse what makes a small file large or slow: aliases, and nesting deeper than any recipe's.
+
+    With PyYAML's own scanner: libyaml's looks ahead, and some of its builds crash or give up on deep nesting
+    before the first bracket is handed over.
+    """
     depth = 0
-    for token in yaml.scan(text, Loader=_LOADER):
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
         if isinstance(token, yaml.AliasToken):
             raise TokswapError(f"{path} uses YAML aliases", "write the value out where it is used")
         depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
