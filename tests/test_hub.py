@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -29,12 +30,13 @@ from tokswap.errors import TokswapError
 from tokswap.sources import open_source
 steps = []
 try:
-    more = {"only_tokenizer": True} if "tokenizer" in sys.argv[2:] else {}
+    more = {f"only_{part}": True for part in sys.argv[2:]}
     found = open_source(sys.argv[1], on_progress=lambda *step: steps.append(step), **more)
     files = sorted(path.name for path in found.folder.iterdir())
     cached = hub.cached(sys.argv[1].partition("@")[0])
+    shapes = {name: info.shape for name, info in found.tensors.items()}
     print(json.dumps({"source": found.source, "files": files, "steps": steps, "tensors": len(found.tensors),
-                      "cached": cached}))
+                      "shapes": shapes, "notes": found.notes, "folder": str(found.folder), "cached": cached}))
 except TokswapError as error:
     print(json.dumps({"what": error.what, "hint": error.hint}))
 """
@@ -44,6 +46,7 @@ class _Hub(http.server.BaseHTTPRequestHandler):
     """As much of the Hub as a download asks for: one open model, one gated one."""
 
     files: ClassVar[dict[str, bytes]] = {}
+    sent: ClassVar[list[tuple[str, int]]] = []
 
     def log_message(self, *args: Any) -> None:
         pass
@@ -67,11 +70,25 @@ class _Hub(http.server.BaseHTTPRequestHandler):
             self._json({"id": "org/tiny", "sha": COMMIT, "siblings": rows, "private": False, "gated": False})
         elif path.startswith("/api/models/org/tiny/tree/"):
             self._json([self._entry(name, data) for name, data in self.files.items()])
-        elif path.startswith("/org/tiny/resolve/") and path.split("/", 5)[5] in self.files:
-            data = self.files[path.split("/", 5)[5]]
-            self._send(200, data, {"ETag": f'"{_sha1(data)}"', "X-Repo-Commit": COMMIT})
+        elif path.startswith("/org/tiny/resolve/"):
+            self._file(path.split("/", 5)[5])
         else:
             self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+
+    def _file(self, name: str) -> None:
+        if name not in self.files:
+            self._send(404, b"{}", {"X-Error-Code": "EntryNotFound"})
+            return
+        data = self.files[name]
+        facts = {"ETag": f'"{_sha1(data)}"', "X-Repo-Commit": COMMIT}
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if not asked:
+            self._send(200, data, facts)
+            return
+        start, last = int(asked[1]), min(int(asked[2]), len(data) - 1)
+        self._send(
+            206, data[start : last + 1], facts | {"Content-Range": f"bytes {start}-{last}/{len(data)}"}
+        )
 
     @staticmethod
     def _entry(name: str, data: bytes) -> dict[str, Any]:
@@ -86,6 +103,7 @@ class _Hub(http.server.BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
+            self.sent.append((self.path.rsplit("/", 1)[1], len(body)))
             self.wfile.write(body)
 
 
@@ -101,6 +119,7 @@ def hub_address(tmp_path: Path) -> Iterator[str]:
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     unwanted = ["pytorch_model.bin", "original/model.safetensors", "consolidated.safetensors", "run.py"]
     _Hub.files = files | dict.fromkeys(unwanted, b"never to be downloaded")
+    _Hub.sent = []
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -136,12 +155,70 @@ def test_for_a_tokenizer_no_weights_are_fetched(hub_address: str, tmp_path: Path
     assert _from_hub("org/tiny", tmp_path, "tokenizer", HF_ENDPOINT=hub_address)["tensors"] > 10
 
 
-def test_shards_that_were_begun_are_completed(hub_address: str, tmp_path: Path) -> None:
-    """An index whose shards haven't come is no checkpoint, not for its tokenizer either."""
+def test_to_look_at_a_model_its_headers_do(hub_address: str, tmp_path: Path) -> None:
+    """Names and shapes as with the weights, which aren't fetched; the same command finds them when they are here."""
+    _Hub.files["model.safetensors"] = with_a_long_header(_Hub.files["model.safetensors"])
+    looked = _from_hub("org/tiny", tmp_path, "headers", HF_ENDPOINT=hub_address)
+    fetched = sum(size for name, size in _Hub.sent if name == "model.safetensors")
+    weights = _Hub.files["model.safetensors"]
+    assert fetched < 150_000 < len(weights), "a header and no more"
+    assert "only the headers" in looked["notes"][0] and not looked["cached"]
+    hollow = Path(looked["folder"]) / "model.safetensors"
+    assert hollow.stat().st_size == len(weights) and hollow.stat().st_blocks * 512 < len(weights)
+    assert not list((tmp_path / "hf").rglob("*.safetensors")), "nothing hollow in the Hub's own cache"
+    before = len(_Hub.sent)
+    assert _from_hub("org/tiny", tmp_path, "headers", HF_ENDPOINT=hub_address)["shapes"] == looked["shapes"]
+    assert "model.safetensors" not in [name for name, _ in _Hub.sent[before:]], "the second look is free"
+    whole = _from_hub("org/tiny", tmp_path, HF_ENDPOINT=hub_address)
+    assert whole["shapes"] == looked["shapes"] and whole["source"] == looked["source"] and not whole["notes"]
+    again = _from_hub("org/tiny", tmp_path, "headers", HF_ENDPOINT=hub_address)
+    assert again["folder"] == whole["folder"] and not again["notes"]
+    offline = _from_hub("org/tiny", tmp_path, "headers", HF_ENDPOINT=hub_address, HF_HUB_OFFLINE="1")
+    assert offline["folder"] == whole["folder"]
+
+
+def with_a_long_header(weights: bytes) -> bytes:
+    """Pad a header beyond what one request brings."""
+    length = int.from_bytes(weights[:8], "little")
+    return (
+        (length + 120_000).to_bytes(8, "little")
+        + weights[8 : 8 + length]
+        + b" " * 120_000
+        + weights[8 + length :]
+    )
+
+
+def test_headers_of_shards(hub_address: str, tmp_path: Path) -> None:
+    sharded()
+    looked = _from_hub("org/tiny", tmp_path, "headers", HF_ENDPOINT=hub_address)
+    assert looked["tensors"] > 10 and "model-1.safetensors" in looked["files"]
+    assert _from_hub("org/tiny", tmp_path, HF_ENDPOINT=hub_address)["shapes"] == looked["shapes"]
+
+
+def test_an_index_can_not_name_files_elsewhere(hub_address: str, tmp_path: Path) -> None:
+    sharded("../../elsewhere.safetensors")
+    answer = _from_hub("org/tiny", tmp_path, "headers", HF_ENDPOINT=hub_address)
+    assert "outside of its folder" in answer["what"]
+    assert not list(tmp_path.rglob("elsewhere*")) and not list(tmp_path.glob("cache/headers/*/"))
+
+
+def test_a_shard_that_is_none(hub_address: str, tmp_path: Path) -> None:
+    _Hub.files["model.safetensors"] = b"<html>moved</html>"
+    answer = _from_hub("org/tiny", tmp_path, "headers", HF_ENDPOINT=hub_address)
+    assert "no safetensors file" in answer["what"]
+
+
+def sharded(place: str = "model-1.safetensors") -> None:
+    """Turn the model's one file into one shard with an index, in which `place` is its name."""
     weights = _Hub.files.pop("model.safetensors")
     names = list(json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")]))
-    index = {"metadata": {}, "weight_map": {n: "model-1.safetensors" for n in names if n != "__metadata__"}}
+    index = {"metadata": {}, "weight_map": {n: place for n in names if n != "__metadata__"}}
     _Hub.files |= {"model.safetensors.index.json": json.dumps(index).encode(), "model-1.safetensors": weights}
+
+
+def test_shards_that_were_begun_are_completed(hub_address: str, tmp_path: Path) -> None:
+    """An index whose shards haven't come is no checkpoint, not for its tokenizer either."""
+    sharded()
     assert _from_hub("org/tiny", tmp_path, HF_ENDPOINT=hub_address)["tensors"] > 10
     (shard,) = tmp_path.glob("hf/hub/*/snapshots/*/model-1.safetensors")
     shard.resolve().unlink()

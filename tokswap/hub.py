@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tokswap.errors import TokswapError
 
 Progress = Callable[[str, int, int], None]
+Part = Literal[
+    "all", "headers", "tokenizer"
+]  # of a model on the Hub: what is fetched besides its small files
 
 HUB_ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[^@\s]+))?")
 _TIMEOUT_SECONDS = 10.0  # patience for the first answer: without a network the person hears so at once
@@ -50,22 +53,63 @@ def download(
     $HF_ENDPOINT and the token in $HF_TOKEN are honoured. Raises TokswapError, at once when there is no network, if
     the model can't be had.
     """
+    patterns = [*_WANTED, *_WEIGHTS] if weights else _WANTED
+    folder = _snapshot(repo, revision, patterns, on_progress)
+    if not weights and (folder / _INDEX).exists():
+        # Fetched before, perhaps in part, and an index without its shards is no checkpoint.
+        return download(repo, revision, on_progress)
+    return folder
+
+
+def download_small(repo: str, revision: str | None = None, on_progress: Progress | None = None) -> Path:
+    """Return the local snapshot folder with all wanted files but weights; raises TokswapError as `download` does."""
+    return _snapshot(repo, revision, _WANTED, on_progress)
+
+
+def offline() -> bool:
+    """Return whether the person wants nothing but what is in the Hub's cache on this machine."""
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE
+
+
+def read(repo: str, commit: str, name: str, span: tuple[int, int] | None = None) -> tuple[bytes, int] | None:
+    """Return a file of a commit, or its bytes from span[0] up to span[1], with the file's size; None if there is none.
+
+    Nothing is kept. Raises TokswapError as `download` does.
+    """
+    from huggingface_hub import errors, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+    headers = build_hf_headers()
+    if span is not None:
+        headers["Range"] = f"bytes={span[0]}-{span[1] - 1}"
+    try:
+        url = hf_hub_url(repo, name, revision=commit)
+        answer = get_session().get(url, headers=headers, timeout=_TIMEOUT_SECONDS)
+        hf_raise_for_status(answer)
+    except errors.EntryNotFoundError:
+        return None
+    except Exception as error:
+        raise _explained(repo, commit, error) from error
+    whole = answer.headers.get("Content-Range", "").rpartition("/")[2]  # bytes 0-99/12345
+    return answer.content, int(whole) if whole.isdigit() else len(answer.content)
+
+
+def _snapshot(repo: str, revision: str | None, patterns: list[str], on_progress: Progress | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
         folder = snapshot_download(
             repo,
             revision=revision,
-            allow_patterns=[*_WANTED, *_WEIGHTS] if weights else _WANTED,
+            allow_patterns=patterns,
             ignore_patterns=_UNWANTED,
             etag_timeout=_TIMEOUT_SECONDS,
             tqdm_class=_progress_class(on_progress),
         )
     except Exception as error:
         raise _explained(repo, revision, error) from error
-    if not weights and (Path(folder) / _INDEX).exists():
-        # Fetched before, perhaps in part, and an index without its shards is no checkpoint.
-        return download(repo, revision, on_progress)
     return Path(folder)
 
 

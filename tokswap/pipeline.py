@@ -72,8 +72,8 @@ def run_recipe(
     calibration_texts = _texts(recipe.calibration_texts, "calibration", all_of_it=fits)
     parallel = read_parallel([Path(p).expanduser() for p in recipe.parallel_texts])
     evaluation_texts = _texts(recipe.evaluation_texts, "evaluation")
-    base = open_source(recipe.base, on_progress=on_progress)
-    donor = open_source(recipe.donor, weights=False, on_progress=on_progress)
+    base = open_source(recipe.base, only_headers=dry_run, on_progress=on_progress)
+    donor = open_source(recipe.donor, weights=False, only_headers=dry_run, on_progress=on_progress)
     plan = make_plan(recipe, base, donor, evaluation_texts)
     if dry_run:
         planned = plan_report(plan)

