@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import transformers as tf
 
 import tokswap
+from tokswap.device import choose_device
 
 sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
 
 from tiny_models import byte_level, sentencepiece
+from tokenizer_families import with_start
 from transplants import ROWS, SMALL, gemma3n, llama, moved, saved, table_of, with_tokenizer
 
 
@@ -108,3 +111,36 @@ def test_a_device_that_holds_no_numbers_is_refused(device: str, tmp_path: Path) 
     base = saved(llama(), tmp_path / "base", byte_level())
     with pytest.raises(tokswap.TokswapError, match="can't be used"):
         moved(base, base, tmp_path / "out", device=device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what is told where there is no GPU")
+def test_a_gpu_that_is_not_there_is_not_offered(tmp_path: Path) -> None:
+    with pytest.raises(tokswap.TokswapError) as caught:
+        choose_device("cuda")
+    assert "cuda" in caught.value.what and "cuda" not in caught.value.hint and "cpu" in caught.value.hint
+
+
+def test_a_template_that_is_lost_is_warned_of(tmp_path: Path) -> None:
+    base = saved(llama(), tmp_path / "base", byte_level())
+    donor = with_tokenizer(tmp_path / "donor", sentencepiece())
+    how: dict[str, Any] = {"out": tmp_path / "out", "method": "subword", "dry_run": True}
+
+    def told() -> bool:
+        return any("chat template" in warning for warning in tokswap.transplant(base, donor, **how).warnings)
+
+    assert not told()
+    (base / "chat_template.jinja").write_text("{{ messages }}")
+    assert told()
+    (donor / "chat_template.jinja").write_text("{{ messages }}")
+    assert not told()
+
+
+@pytest.mark.parametrize("starts", [False, True])
+def test_the_card_says_how_a_text_begins(starts: bool, tmp_path: Path) -> None:
+    tokenizer = with_start(byte_level(), "<s>") if starts else byte_level()
+    base = saved(llama(), tmp_path / "base", tokenizer)
+    out = moved(base, with_tokenizer(tmp_path / "donor", sentencepiece()), tmp_path / "out")
+    said = next(line for line in (out / "README.md").read_text().splitlines() if "a text begins" in line)
+    first = tf.AutoTokenizer.from_pretrained(out)("the wall").input_ids[0]
+    assert ("begins with `<s>`, which the tokenizer here adds" in said) == starts == (first == 0)
+    assert ("begins without a start token, and the tokenizer here adds none" in said) != starts

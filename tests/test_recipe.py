@@ -28,6 +28,25 @@ def test_all_unknown_fields_are_named_at_once_with_the_nearest() -> None:
     assert all(name in caught.value.hint for name in Recipe.model_fields)
 
 
+def test_wrong_fields_and_parameters_are_named_at_once() -> None:
+    with pytest.raises(TokswapError) as caught:
+        make_recipe(
+            {**SMALL, "seed": -3, "calibrate": "maybe", "method": "omp", "parameters": {"kk": 3, "k": "x"}}
+        )
+    what, hint = caught.value.what, caught.value.hint
+    assert all(
+        part in what for part in ("seed: ", "calibrate: ", "no 'kk'", "k: Input should be a valid integer")
+    )
+    assert "its fields are" in hint and "its parameters are k=" in hint
+    with pytest.raises(TokswapError, match=r"seed: .*no method 'ompp'"):
+        make_recipe({**SMALL, "seed": -3, "method": "ompp"})
+    with pytest.raises(
+        TokswapError
+    ) as caught:  # the parameters of a method whose field is misspelt are no fault
+        make_recipe({**SMALL, "metod": "omp", "parameters": {"k": 3}})
+    assert "the method is auto" not in caught.value.what
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import tokswap
 from tokswap.checkpoint import open_checkpoint
 
 sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
 
-from test_verification import put_row
+from test_verification import failures, outcome, put_row, sentence
 from tiny_models import byte_level, checkpoint, sentencepiece
 
 UP = "model.layers.0.mlp.up_proj.weight"
@@ -67,6 +69,62 @@ def test_what_the_body_learnt_stays(tmp_path: Path, donor: Path) -> None:
     assert bool((back.read(UP)[3] == 7).all())
     old = open_checkpoint(base)
     assert torch.equal(back.read(back.input_name), old.read(old.input_name))
+
+
+def test_verify_knows_a_body_that_was_trained_before_it_was_restored(tmp_path: Path, donor: Path) -> None:
+    base = checkpoint(tmp_path / "base", byte_level()).folder
+    tokswap.transplant(base, donor, out=tmp_path / "moved", **HOW)
+    put_row(tmp_path / "moved", UP, 3, torch.full((32,), 7.0))
+    tokswap.restore(tmp_path / "moved", base=base, out=tmp_path / "back")
+    report = tokswap.verify(tmp_path / "back", against=base)
+    assert not failures(report) - {"padded_rows"}  # the base's own may win
+    assert outcome(report, "untouched_tensors") == "warned"
+    assert sentence(report, "untouched_tensors").startswith("1 of 19 tensors were trained")
+    assert outcome(report, "hidden_states") == "not checked"
+    manifest = (tmp_path / "back" / "tokswap.json").read_bytes()
+    put_row(tmp_path / "back", UP.replace("0", "1"), 3, torch.full((32,), 7.0))  # what no manifest names
+    (tmp_path / "back" / "tokswap.json").write_bytes(manifest)
+    assert {"manifest", "untouched_tensors"} <= failures(tokswap.verify(tmp_path / "back", against=base))
+
+
+def without(folder: Path, name: str) -> None:
+    state = load_file(folder / "model.safetensors")
+    del state[name]
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def reshaped(folder: Path, name: str) -> None:
+    state = load_file(folder / "model.safetensors")
+    state[name] = state[name][:-1].clone()
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"), [(without, "is missing"), (reshaped, r"is \[47, 32\], the base's \[48")]
+)
+def test_a_body_that_the_base_has_no_place_for_is_refused(
+    spoil: Callable[[Path, str], None], said: str, tmp_path: Path, donor: Path
+) -> None:
+    base = checkpoint(tmp_path / "base", byte_level()).folder
+    tokswap.transplant(base, donor, out=tmp_path / "moved", **HOW)
+    spoil(tmp_path / "moved", UP)
+    with pytest.raises(tokswap.TokswapError, match=said):
+        tokswap.restore(tmp_path / "moved", base=base, out=tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_tensor_that_training_added_comes_along_and_is_told(tmp_path: Path, donor: Path) -> None:
+    base = checkpoint(tmp_path / "base", byte_level()).folder
+    tokswap.transplant(base, donor, out=tmp_path / "moved", **HOW)
+    state = load_file(tmp_path / "moved" / "model.safetensors")
+    save_file(
+        state | {"value_head.weight": torch.ones(1, 32)},
+        tmp_path / "moved" / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    report = tokswap.restore(tmp_path / "moved", base=base, out=tmp_path / "back")
+    assert report.warnings == ("1 tensors that the base lacks came along: value_head.weight",)
+    assert report.facts["body"] == "the folder's, trained since"
 
 
 def test_another_model_is_no_base(tmp_path: Path, donor: Path) -> None:

@@ -232,14 +232,11 @@ def audit(
     from tokswap.sources import open_source
 
     chosen = texts_of(texts)
-    named = [
-        None if name is None else open_source(fspath(name), on_progress=on_progress)
-        for name in (against, donor)
-    ]
+    base = None if against is None else open_source(fspath(against), on_progress=on_progress)
+    # A tokenizer alone is a donor too; it has no rows to look at.
+    given = None if donor is None else open_source(fspath(donor), weights=False, on_progress=on_progress)
     opened = open_source(fspath(model), on_progress=on_progress)
-    return audit_checkpoint(
-        opened, chosen, base=named[0], donor=named[1], device=device, on_progress=on_progress
-    )
+    return audit_checkpoint(opened, chosen, base=base, donor=given, device=device, on_progress=on_progress)
 
 
 def texts_of(paths: Sequence[Source] | None) -> Mapping[str, Text]:

@@ -23,7 +23,11 @@ def model_card(plan: Plan, calibration: str) -> str:
     copied = counts["same_bytes"] + counts["same_role"] + counts["override"]
     parameters = ", ".join(f"{k} = {v}" for k, v in plan.parameters.items()) or "no parameters"
     start = "" if plan.start_id is None else plan.new_vocab.texts[plan.new_vocab.position[plan.start_id]]
-    begins = f"begins with `{start}`" if plan.base_vocab.adds_bos else "begins without a start token"
+    begins = (
+        f"begins with `{start}`, which the tokenizer here adds"
+        if start and plan.base_vocab.adds_bos
+        else "begins without a start token, and the tokenizer here adds none"
+    )
     base, donor = public_name(plan.base.source), public_name(plan.donor.source)
     return f"""---
 library_name: transformers
@@ -45,7 +49,7 @@ Made by tokswap {__version__} with the method `{plan.method.name}` ({parameters}
 
 {CALIBRATION[calibration]}
 
-As with the base, a text {begins}; the tokenizer here does so by itself.
+As with the base, a text {begins}.
 `recipe.yaml` repeats the run; `tokswap.json` lists every file with its sha256 and what was proved when it was
 written. The licences of the base and of the donor apply.
 

@@ -24,8 +24,18 @@ def choose_device(device: str) -> torch.device:
         chosen = torch.device(device)
         torch.empty(1, device=chosen).sum().item()  # the meta device has no numbers to give
     except (RuntimeError, AssertionError) as error:
-        raise TokswapError(f"the device {device!r} can't be used", "choose auto, cpu, cuda or mps") from error
+        raise TokswapError(
+            f"the device {device!r} can't be used on this machine", f"choose {' or '.join(_devices())}"
+        ) from error
     return chosen
+
+
+def _devices() -> list[str]:
+    """Return the names of devices that are there."""
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return ["auto", "cpu", *(name for name, found in there.items() if found)]
 
 
 def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:

@@ -112,6 +112,8 @@ def initialise(
             links=links, side=side, device=device, seed=seed, budget=budget, on_progress=on_progress,
         )  # fmt: skip
         alive = space.alive
+        if not len(alive):  # no new token: no donor was read to make one from
+            return torch.zeros(0, rows.shape[1])
         if bool(alive.all()):
             return method(task, **parameters)
         out = get_method("mean" if auxiliary is None else "subword")(replace(task, on_progress=None))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def vocab_warnings(
     base: Checkpoint, donor: Checkpoint, old: Vocab, new: Vocab, alignment: Alignment
 ) -> list[str]:
-    """Warn of how the models were made, tokens without rows, normalisers, patterns and a missing eos."""
+    """Warn of how the models were made, tokens without rows, normalisers, patterns, a lost template, a missing eos."""
     out = [*base.notes, *donor.notes]
     for name, vocab, rows in (("base", old, old.rows), ("donor", new, alignment.rows)):
         outside = vocab.ids[vocab.ids >= rows]
@@ -40,6 +40,11 @@ def vocab_warnings(
         out.append(
             "the new tokenizer cuts text by a pattern that is none of llama.cpp's: a GGUF made of this model would "
             "cut text otherwise"
+        )
+    if base.tokenizer_config.get("chat_template") and not donor.tokenizer_config.get("chat_template"):
+        out.append(
+            "the base's chat template goes with its tokenizer, and the donor has none: conversations need a template "
+            "written in the new tokenizer's special tokens"
         )
     if new.role_id("eos") is None and new.role_id("turn_end") is None:
         out.append("the new tokenizer names no eos token: generation stops at the length limit only")

@@ -11,6 +11,9 @@ from tokswap.checkpoint import Checkpoint, read_json
 from tokswap.commit_files import hash_span
 from tokswap.commit_stage import MANIFEST_NAME
 
+TRAINED_SINCE = "trained_since"
+"""Key of a restored folder's manifest: the names of its tensors that differ from the base's, as they did before."""
+
 
 def manifest_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
     """Return a folder's tokswap.json, {} where another tool wrote it; raises TokswapError for a broken one."""

@@ -72,22 +72,39 @@ def make_recipe(fields: Mapping[str, Any]) -> Recipe:
 
     Raises TokswapError that lists every error, with the nearest name for an unknown one.
     """
+    wrong: list[TokswapError] = []
+    recipe, parameters = None, dict[str, Any]()
     try:
         recipe = Recipe.model_validate(dict(fields))
     except ValidationError as error:
-        raise TokswapError(
-            "the recipe is not right: " + "; ".join(error_sentences(error, list(Recipe.model_fields))),
-            f"its fields are {', '.join(Recipe.model_fields)}",
-        ) from None
-    if recipe.method == "auto":
-        if recipe.parameters:
-            raise TokswapError(
-                "parameters belong to one method, and the method is auto",
-                "name it, as in --method omp --set k=8",
+        sentences = "; ".join(error_sentences(error, list(Recipe.model_fields)))
+        wrong.append(
+            TokswapError(
+                f"the recipe is not right: {sentences}", f"its fields are {', '.join(Recipe.model_fields)}"
             )
-        return recipe
-    parameters = check_parameters(get_method(recipe.method), recipe.parameters)
+        )
+    unnamed = "auto" if recipe is not None else None  # a misspelt `method` is one error, not two
+    try:
+        parameters = _parameters(fields.get("method", unnamed), fields.get("parameters"))
+    except TokswapError as error:
+        wrong.append(error)
+    if recipe is None or wrong:
+        raise TokswapError("; ".join(e.what for e in wrong), "; ".join(e.hint for e in wrong))
     return recipe.model_copy(update={"parameters": parameters})
+
+
+def _parameters(method: object, given: object) -> dict[str, Any]:
+    """Return all parameters of a recipe's method; what is of the wrong type altogether is for the schema to refuse."""
+    if not isinstance(method, str) or not isinstance(given, Mapping | None):
+        return {}
+    named = {str(name): value for name, value in (given or {}).items()}
+    if method != "auto":
+        return check_parameters(get_method(method), named)
+    if named:
+        raise TokswapError(
+            "parameters belong to one method, and the method is auto", "name it, as in --method omp --set k=8"
+        )
+    return {}
 
 
 def load_recipe(path: Path) -> dict[str, Any]:

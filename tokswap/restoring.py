@@ -17,7 +17,14 @@ from tokswap import __version__
 from tokswap.checkpoint import INDEX_NAME, Checkpoint
 from tokswap.commit import MANIFEST_NAME, write
 from tokswap.errors import TokswapError
-from tokswap.provenance import differing, input_hashes, manifest_of, row_tensors, tensor_hash
+from tokswap.provenance import (
+    TRAINED_SINCE,
+    differing,
+    input_hashes,
+    manifest_of,
+    row_tensors,
+    tensor_hash,
+)
 from tokswap.report import Figure, Report
 from tokswap.sources import public_name
 
@@ -40,10 +47,13 @@ def restore_checkpoint(
     """Write `moved` with the rows, tokenizer and configuration of `base` to `out`.
 
     Raises TokswapError where `base` is not what `moved` was made from: by the hashes in its tokswap.json, or by names
-    and widths where it has none; and for what `write` refuses.
+    and widths where it has none; where `moved` lacks a tensor of `base` or holds one of another shape; and for what
+    `write` refuses.
     """
     noted = manifest_of(moved)
     _require_base(moved, base, noted)
+    _require_body(moved, base)
+    trained = [name for name in _body(base) if tensor_hash(moved, name) != tensor_hash(base, name)]
     tables = {name: base.read(name) for name in row_tensors(base)}
     manifest = write(
         moved,
@@ -57,6 +67,7 @@ def restore_checkpoint(
             "restored": public_name(moved.source),
             "base": public_name(base.source),
             "inputs": {"base": input_hashes(base)},
+            TRAINED_SINCE: trained,
         },
         overwrite=overwrite,
         on_progress=None if on_progress is None else partial(on_progress, "write"),
@@ -65,25 +76,46 @@ def restore_checkpoint(
 
 
 def _report(moved: Checkpoint, base: Checkpoint, out: Path, manifest: Mapping[str, Any]) -> Report:
-    trained = [
-        name for name in sorted(set(base.tensors) - set(row_tensors(base))) if _differs(moved, base, name)
-    ]
+    trained, foreign = manifest[TRAINED_SINCE], _foreign(moved, base)
     facts = {
         "folder": moved.source,
         "base": base.source,
         "out": str(out),
-        "body": "trained since" if trained else "the base's, byte for byte",
+        "body": "the folder's, trained since" if trained or foreign else "the base's, byte for byte",
     }
     figures = {
         "rows": Figure(base.rows, "rows", note="the base's own, bit for bit"),
         "tensors_copied_and_proved_equal": Figure(manifest["untouched"]["tensors"], "tensors"),
         "tensors_trained_since": Figure(len(trained), "tensors", note="unlike the base's; kept as they are"),
     }
-    return Report("restoration", facts, figures)
+    told = f"{len(foreign):,} tensors that the base lacks came along: {', '.join(foreign[:3])}"
+    return Report("restoration", facts, figures, {}, (told,) * bool(foreign))
 
 
-def _differs(moved: Checkpoint, base: Checkpoint, name: str) -> bool:
-    return name not in moved.tensors or tensor_hash(moved, name) != tensor_hash(base, name)
+def _body(checkpoint: Checkpoint) -> list[str]:
+    return sorted(set(checkpoint.tensors) - set(row_tensors(checkpoint)))
+
+
+def _foreign(moved: Checkpoint, base: Checkpoint) -> list[str]:
+    """Return the tensors of a body that the base has no place for, such as adapters that training left."""
+    return sorted(set(_body(moved)) - set(base.tensors))
+
+
+def _require_body(moved: Checkpoint, base: Checkpoint) -> None:
+    """Refuse a folder without a tensor of the base, or with one of another shape: the base's code couldn't load it."""
+    wrong = [f"{name} is missing" for name in _body(base) if name not in moved.tensors]
+    wrong += [
+        f"{name} is {list(moved.tensors[name].shape)}, the base's {list(base.tensors[name].shape)}"
+        for name in _body(base)
+        if name in moved.tensors and moved.tensors[name].shape != base.tensors[name].shape
+    ]
+    if wrong:
+        raise TokswapError(
+            f"the body of {moved.source} is not one of {base.source}: {len(wrong):,} tensors don't fit "
+            f"({'; '.join(wrong[:3])})",
+            "a folder saved under other tensor names, pruned or quantised since can't be restored: give the one that "
+            "was trained, saved as it was loaded",
+        )
 
 
 def _require_base(moved: Checkpoint, base: Checkpoint, noted: Mapping[str, Any]) -> None:

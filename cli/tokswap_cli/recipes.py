@@ -29,19 +29,27 @@ Name = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of one of `tokswap recipes ls`.")
 ]
 
-group = typer.Typer(
-    rich_markup_mode=None, no_args_is_help=True, help="List, show, copy, check and run recipes."
-)
+group = typer.Typer(rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:
     """Add the sub-commands."""
+    group.callback(invoke_without_command=True)(recipes)
     group.command("ls", epilog=LS_EPILOG)(ls)
     group.command("show", epilog=SHOW_EPILOG)(show)
     group.command("cp", epilog=CP_EPILOG)(cp)
     group.command("validate", epilog=VALIDATE_EPILOG)(validate)
     group.command("run", epilog=RUN_EPILOG)(run)
     app.add_typer(group, name="recipes", epilog=EPILOG)
+
+
+def recipes(context: typer.Context, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
+    """List, show, copy, check and run recipes.
+
+    Without a command it lists them.
+    """
+    if not context.invoked_subcommand:
+        ls(as_json=as_json, quiet=quiet)
 
 
 def ls(as_json: options.Json = False, quiet: options.Quiet = False) -> None:

@@ -49,9 +49,7 @@ def restore(
     with progress(("write",)) as on_progress:
         report = api.restore(folder, base=base, out=out, overwrite=overwrite, on_progress=on_progress)
     output.show(report)
+    output.warn(report.warnings)
     output.message(f"written and verified: {out}")
-    trained = report.figures.get("tensors_trained_since")
-    if trained is not None and trained.value:
-        return  # what was learnt since is no damage, and `verify` can't know that
     named = str(report.facts["base"]).split(" (")[0]
     output.hint(f"check it with: tokswap verify {shlex.quote(out)} --against {shlex.quote(named)}")

@@ -74,18 +74,22 @@ def test_every_option_has_help_and_stands_in_it(words: tuple[str, ...], cli: Any
     assert "Examples:" in ran.out
 
 
-@pytest.mark.parametrize("words", [(), ("recipes",)], ids=" ".join)
-def test_a_group_alone_prints_its_help(words: tuple[str, ...], cli: Any) -> None:
-    ran = cli(*words)
+def test_the_command_alone_prints_its_help(cli: Any) -> None:
+    ran = cli()
     assert ran.code == 2 and not ran.err
-    assert ran.out == cli(*words, "--help").out
+    assert ran.out == cli("--help").out
+
+
+@pytest.mark.parametrize("words", [w for w in TREE if w and getattr(TREE[w], "commands", None)], ids=" ".join)
+def test_a_group_alone_lists_what_there_is(words: tuple[str, ...], cli: Any) -> None:
+    ran = cli(*words)
+    assert ran.code == 0 and "hint: " in ran.err
+    assert cli(*words, "--json").document["facts"][words[0]]
 
 
 @pytest.mark.parametrize("words", [w for w in TREE if w], ids=" ".join)
 def test_commands_speak_json_and_can_be_quiet(words: tuple[str, ...]) -> None:
     command = TREE[words]
-    if getattr(command, "commands", None) and words != ("models",):
-        return  # a group that does nothing by itself
     names = {name for parameter in command.params for name in parameter.opts}
     assert {"--json", "--quiet"} <= names
 

@@ -22,6 +22,8 @@ def test_a_sound_folder(cli: Any, moved: Path, base: Path) -> None:
     ran = cli("verify", moved, "--against", base)
     assert ran.code == 0 and not ran.err
     assert "untouched tensors" in ran.out and "bit for bit" in ran.out
+    verdict = ran.out.split("\n\n")[-1].splitlines()[-1] if "\n\n" in ran.out else ran.out.splitlines()[-1]
+    assert verdict.startswith("sound: ") and "0 failed" in verdict
 
 
 def test_a_broken_folder(cli: Any, moved: Path, tmp_path: Path) -> None:
@@ -34,6 +36,7 @@ def test_a_broken_folder(cli: Any, moved: Path, tmp_path: Path) -> None:
     assert checks["manifest"]["facts"] == {"outcome": "failed", "sentence": "recipe.yaml has changed"}
     assert checks["loads"]["facts"]["outcome"] == "not checked"
     assert ran.err == "warning: 1 check failed\n"
+    assert "not sound: " in cli("verify", tmp_path / "out", "--files-only").out
 
 
 def test_no_such_folder(cli: Any, tmp_path: Path) -> None:
@@ -45,6 +48,7 @@ def test_restore_and_doctor(cli: Any, moved: Path, base: Path, tmp_path: Path) -
     out = tmp_path / "back"
     ran = cli("restore", moved, "--base", base, "--out", out)
     assert ran.code == 0 and f"written and verified: {out}" in ran.err
+    assert "restored: rows, tokenizer and configuration are the base's own bytes" in " ".join(ran.out.split())
     assert cli("verify", out, "--against", base, "--quiet").code == 0
     assert cli("restore", moved, "--base", base).code == 2
     ran = cli("doctor", base, "--json")
@@ -57,3 +61,12 @@ def test_audit(cli: Any, moved: Path, base: Path, donor: Path, prose: Path) -> N
     assert ran.document["kind"] == "audit" and set(ran.document["sections"]) == {"model", "base", "donor"}
     assert ran.code == (0 if ran.document["facts"]["sound"] else 1)
     assert "Tokens that training never reached" in cli("audit", moved, "--text", prose).out
+
+
+def test_a_donor_without_weights_is_told_and_the_rest_is_audited(
+    cli: Any, moved: Path, base: Path, donor: Path, prose: Path
+) -> None:
+    line = ("audit", moved, "--against", base, "--donor", donor / "tokenizer.json", "--text", prose, "--json")
+    ran = cli(*line)
+    assert ran.code in (0, 1) and set(ran.document["sections"]) == {"model", "base"}
+    assert "is a tokenizer without weights" in ran.err and "error" not in ran.err

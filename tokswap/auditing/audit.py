@@ -68,8 +68,16 @@ def audit_checkpoint(
             ),
         },
         sections,
-        (f"logits and wins were not looked at: {why}",) if evidence is None else (),
+        _not_looked_at(why, donor),
     )
+
+
+def _not_looked_at(why: str, donor: Checkpoint | None) -> tuple[str, ...]:
+    """Return what the audit couldn't see: `why` the model couldn't be run, "" where it was, a donor without rows."""
+    out = [f"logits and wins were not looked at: {why}"] * bool(why)
+    if donor is not None and not donor.tensors:
+        out.append(f"the donor {donor.source} is a tokenizer without weights: it has no rows to look at")
+    return tuple(out)
 
 
 def _evidence(

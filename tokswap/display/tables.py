@@ -70,4 +70,5 @@ def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
         "verification": verification.verification_tables,
         "audit": auditing.audit_tables,
         "diagnosis": verification.verification_tables,
+        "restoration": verification.restoration_tables,
     }

@@ -102,6 +102,8 @@ def hidden_states(subject: Subject) -> Finding:
         return not_checked(subject.why_no_base)
     if subject.shared_rows_moved:
         return not_checked(subject.shared_rows_moved)
+    if subject.trained_since:
+        return not_checked("tokswap.json says that the body was trained since the transplant")
     if (why := why_not_run(subject)) is not None:
         return not_checked(why)
     try:

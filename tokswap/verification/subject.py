@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tokswap.align import align, preferred_ids, silenced
 from tokswap.digits import out_of_use
 from tokswap.errors import TokswapError
+from tokswap.provenance import TRAINED_SINCE
 from tokswap.tokenization import load_tokenizer
 from tokswap.vocab import Vocab, read_vocab, vocab_of
 
@@ -79,6 +80,12 @@ class Subject:
         calibration = self.manifest.get("calibration")
         kind = calibration.get("kind") if isinstance(calibration, Mapping) else None
         return "tokswap.json says that shared rows were fitted to text (fit-all)" if kind == "fit-all" else ""
+
+    @property
+    def trained_since(self) -> frozenset[str]:
+        """Tensors of the body that `restore` found trained since the transplant, by the manifest it wrote."""
+        named = self.manifest.get(TRAINED_SINCE)
+        return frozenset(map(str, named)) if isinstance(named, list) else frozenset()
 
     @property
     def extra_rows(self) -> int:
