@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,17 @@ import tokswap
 from tokswap import refitting
 from tokswap.checkpoint import open_checkpoint
 from tokswap.data_files import data_folder
+from tokswap.evaluation import language_model
+from tokswap.evaluation.arm import open_arm
+from tokswap.evaluation.head import PROBE_TOKENS
 from tokswap.report import Report
+from tokswap.vocab import vocab_of
 
 sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
 
 from tiny_models import byte_level, checkpoint, sentencepiece
 
+END = "<|endoftext|>"
 TEXT = data_folder("data") / "texts" / "calibration" / "english.txt"
 
 
@@ -90,3 +96,36 @@ def test_too_little_text_leaves_the_rows(pair: tuple[Path, Path], tmp_path: Path
     how: dict[str, Any] = {"method": "subword", "evaluate": False, "calibration_texts": [str(short)]}
     report = tokswap.transplant(*pair, out=tmp_path / "out", calibrate="fit", **how)
     assert "too short" in report.facts["calibration"]["fit"]
+
+
+def test_a_fit_reads_texts_as_the_written_model_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A base that starts texts with its end of document, and a donor with a start token of its own: the base's travels."""
+    base = byte_level()
+    base["added_tokens"][0]["content"] = END
+    base["model"]["vocab"][END] = base["model"]["vocab"].pop("<s>")
+    checkpoint(tmp_path / "base", base, bos_token_id=None)
+    (tmp_path / "base" / "tokenizer_config.json").write_text(json.dumps({"eos_token": END}))
+    donor = sentencepiece()
+    end = len(donor["model"]["vocab"])
+    donor["model"]["vocab"]["</s>"] = end
+    donor["added_tokens"].append({**donor["added_tokens"][0], "id": end, "content": "</s>"})
+    checkpoint(tmp_path / "donor", donor, seed=1)
+    names = {"bos_token": "<s>", "eos_token": "</s>"}
+    (tmp_path / "donor" / "tokenizer_config.json").write_text(json.dumps(names))
+
+    read: list[tuple[int, int]] = []  # rows of the model, and the token that it reads first
+    true_states = language_model.final_states
+
+    def final_states(lm: Any, ids: torch.Tensor, *rest: Any) -> torch.Tensor:
+        if ids.shape[1] > PROBE_TOKENS:  # no probe of a loaded model, but text
+            read.append((lm.rows, int(ids[0, 0])))
+        return true_states(lm, ids, *rest)
+
+    monkeypatch.setattr(language_model, "final_states", final_states)
+    moved((tmp_path / "base", tmp_path / "donor"), tmp_path / "out", "fit")
+    written = open_checkpoint(tmp_path / "out")
+    start = written.config["bos_token_id"]
+    assert start == end != vocab_of(open_checkpoint(tmp_path / "donor")).start_id
+    assert open_arm(written).start_id == start
+    assert {first for rows, first in read if rows == written.rows} == {start}
+    assert {first for rows, first in read if rows != written.rows} == {0}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tokswap.errors import TokswapError
 from tokswap_cli import options, output
 from tokswap_cli.pages import check_page, write_page
 from tokswap_cli.progress import progress
@@ -63,10 +64,15 @@ def leaderboard(
 def run(config: str, *, out: str | None, dry_run: bool, fresh: bool, page: str | None) -> None:
     """Run a leaderboard and show its tables; ends with 1 when a cell failed."""
     from tokswap import api
-    from tokswap_cli.recipe_files import find_recipe
+    from tokswap_cli.recipe_files import find_recipe, is_transplant
 
     check_page(page)
     recipe = find_recipe(config)
+    if is_transplant(config):
+        raise TokswapError(
+            f"{config} is the recipe of one transplant, not of a leaderboard",
+            f"run it with: tokswap transplant -c {config}",
+        )
     with progress(()) as on_progress:
         result = api.leaderboard(
             recipe, out=out, dry_run=dry_run, fresh=fresh, on_cell=_say_cell, on_progress=on_progress

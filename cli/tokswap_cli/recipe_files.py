@@ -39,3 +39,11 @@ def is_leaderboard(name: str) -> bool:
     from tokswap.recipe import load_recipe
 
     return load_recipe(find_recipe(name)).get("kind") == KIND
+
+
+def is_transplant(name: str) -> bool:
+    """Tell a recipe for a transplant: it has its own base, and no `kind` or `pairs`."""
+    from tokswap.recipe import load_recipe
+
+    fields = load_recipe(find_recipe(name))
+    return "base" in fields and not {"kind", "pairs"} & set(fields)

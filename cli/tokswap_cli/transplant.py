@@ -191,8 +191,13 @@ def recipe_fields(
     fields: dict[str, Any] = {}
     if config is not None:
         from tokswap.recipe import load_recipe
-        from tokswap_cli.recipe_files import find_recipe
+        from tokswap_cli.recipe_files import find_recipe, is_leaderboard
 
+        if is_leaderboard(config):
+            raise TokswapError(
+                f"{config} is the recipe of a leaderboard, not of one transplant",
+                f"run it with: tokswap leaderboard -c {config}",
+            )
         fields = load_recipe(find_recipe(config))
     given = {name: value for name, value in flags.items() if value not in (None, [])}
     if given.get("method", fields.get("method")) != fields.get("method"):

@@ -167,6 +167,23 @@ def test_a_model_that_was_made_is_not_made_again(place: Path, fields: dict[str, 
     assert tokswap.leaderboard(small, dry_run=True).sections["pair/mean"].facts["state"] == "to do"
 
 
+def test_the_base_is_scored_once_for_all_rows_and_again_when_asked_for(
+    place: Path, fields: dict[str, Any], board: Any, tmp_path: Path
+) -> None:
+    kept = sorted((place / "out" / "bases").iterdir())
+    # Its own texts, the texts at the borders of the new tokenizer and of the copy of the base, and what it wrote.
+    assert [file.suffix for file in kept].count(".npz") in (2, 3)
+    assert [file.suffix for file in kept].count(".json") == 1
+    small = {**fields, "out": str(tmp_path / "out"), "rows": {}, "pairs": {"pair": fields["pairs"]["pair"]}}
+    small["methods"] = {"sub": {"method": "subword"}}
+    shutil.copytree(place / "out" / "bases", tmp_path / "out" / "bases")
+    stages: list[str] = []
+    tokswap.leaderboard(small, on_progress=lambda stage, *_: stages.append(stage.split(": ")[1]))
+    assert "score model" in stages and "score base" not in stages and "score segmentation" not in stages
+    tokswap.leaderboard(small, fresh=True, on_progress=lambda stage, *_: stages.append(stage.split(": ")[1]))
+    assert "score base" in stages and "score segmentation" in stages
+
+
 def test_two_runs_do_not_share_a_folder(fields: dict[str, Any], tmp_path: Path) -> None:
     from filelock import FileLock
 

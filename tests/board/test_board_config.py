@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tokswap.board.cells import cells_of
+from tokswap.board.cells import cells_of, making_key
 from tokswap.board.config import make_leaderboard, texts_of
 from tokswap.errors import TokswapError
 from tokswap.methods import get_method, methods
+from tokswap.recipe import make_recipe
 
 PAIRS = {"ab": {"base": "a", "donor": "b"}, "ba": {"base": "b", "donor": "a"}}
 PLAIN: dict[str, Any] = {"kind": "leaderboard", "pairs": PAIRS, "methods": {"sub": {"method": "subword"}}}
@@ -103,3 +105,29 @@ def test_texts_are_those_that_come_along_or_files(tmp_path: Path) -> None:
     assert len(texts_of(make_leaderboard(PLAIN))) >= 8
     with pytest.raises(TokswapError, match="nowhere"):
         texts_of(make_leaderboard({**PLAIN, "texts": ["nowhere"]}))
+
+
+def test_a_models_key_changes_with_the_content_of_parallel_texts(tmp_path: Path) -> None:
+    files = [tmp_path / "base.txt", tmp_path / "new.txt"]
+    for file in files:
+        file.write_text("a line\nand another\n")
+    fields = {"base": "a", "donor": "b", "method": "trans-tokenizer", "parallel_texts": list(map(str, files))}
+    keys = [making_key(make_recipe(fields), "base", "donor")]
+    files[1].write_text("a line\nand one more\n")
+    keys.append(making_key(make_recipe(fields), "base", "donor"))
+    files[1].write_text("a line\nand another\n")
+    keys.append(making_key(make_recipe(fields), "base", "donor"))
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_a_models_key_changes_with_what_is_in_an_auxiliary_folder(place: Path, tmp_path: Path) -> None:
+    space = tmp_path / "space"
+    shutil.copytree(place / "donor", space)
+    recipe = make_recipe({"base": "a", "donor": "b", "method": "nearest", "auxiliary": str(space)})
+    before = making_key(recipe, "base", "donor")
+    assert making_key(recipe, "base", "donor") == before
+    shutil.copy(place / "base" / "model.safetensors", space)  # another model, in the same place
+    assert making_key(recipe, "base", "donor") != before
+    shutil.rmtree(space)
+    with pytest.raises(TokswapError, match="auxiliary space"):
+        making_key(recipe, "base", "donor")

@@ -69,7 +69,7 @@ def test_a_leaderboard_runs_as_a_recipe_too(cli: Any, base: Path, donor: Path, t
     assert len(planned["sections"]) == len(methods())
     assert planned == cli("leaderboard", "-c", mine, "--dry-run", "--json").document
     shown = cli("leaderboard", "-c", mine, "--dry-run")
-    assert "to do" in shown.out and "subword" in shown.out and "nothing was run" in shown.err
+    assert "sub       to do" in shown.out and "nothing was run" in shown.err
     fields["methods"] = {"sub": {"method": "subwrd"}}
     mine.write_text(yaml.safe_dump(fields))
     ran = cli("recipes", "validate", mine)
@@ -100,3 +100,22 @@ def test_the_70b_shaped_folder_is_made_and_planned(cli: Any, base: Path, donor: 
     figures = cli("transplant", *line).document["figures"]
     assert figures["base_parameters"]["value"] == 70_553_706_496
     assert figures["peak_memory"]["value"] < 8e9
+
+
+def test_each_kind_of_recipe_is_sent_to_its_own_command(cli: Any) -> None:
+    for command, name, right in (
+        ("transplant", "leaderboard", "tokswap leaderboard -c leaderboard"),
+        ("leaderboard", "gemma3-smollm2", "tokswap transplant -c gemma3-smollm2"),
+    ):
+        ran = cli(command, "-c", name)
+        assert ran.code == 2 and f"hint: run it with: {right}" in ran.err
+    assert cli("transplant", "-c", "gemma3-smollm2", "--help").code == 0
+
+
+def test_a_leaderboards_recipe_is_shown_row_by_row(cli: Any) -> None:
+    shown = cli("recipes", "validate", "leaderboard")
+    assert shown.code == 0 and "is right" in shown.err
+    lines = [" ".join(line.split()) for line in shown.out.splitlines()]
+    assert "gemma3-smollm2 gemma3 smollm2" in lines
+    assert "omp-64 omp k = 64 calibrate = auto, seed = 0 gemma3-smollm2" in lines
+    assert " = base = " not in shown.out, "no mapping within a mapping"

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokswap import __version__
+from tokswap.auxiliary import DONOR, NGRAMS, open_space
 from tokswap.board.config import Leaderboard, folder_of, recipe_of
 from tokswap.evaluation.probe import default_prompts
 from tokswap.evaluation.texts import default_texts, load_texts
+from tokswap.parallel_texts import read_parallel
 from tokswap.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -60,11 +62,15 @@ def _cells_of_pair(config: Leaderboard, name: str) -> list[Cell]:
 
 
 def making_key(recipe: Recipe, base: str, donor: str) -> str:
-    """Return a hash of all that decides the rows: recipe, calibration texts, version, and the models' identities."""
+    """Return a hash of all that decides the rows: recipe, version, contents of texts, and the models' identities.
+
+    Raises TokswapError for texts and an auxiliary space that can't be read.
+    """
     inputs = {"base": base, "donor": donor, "tokswap": __version__}
     paths = [Path(path).expanduser() for path in recipe.calibration_texts]
     texts = load_texts(paths) if paths else default_texts("calibration")
-    return _hash([recipe.identity(inputs), _content(texts)])
+    parallel = read_parallel([Path(path).expanduser() for path in recipe.parallel_texts])
+    return _hash([recipe.identity(inputs), _content(texts), parallel, _space(recipe.auxiliary)])
 
 
 def cell_key(making: str, base: str, texts: Mapping[str, Text], config: Leaderboard) -> str:
@@ -77,6 +83,11 @@ def cell_key(making: str, base: str, texts: Mapping[str, Text], config: Leaderbo
 def file_name(cell: Cell, key: str) -> str:
     """Return the name that the files of a cell begin with."""
     return f"{cell.name}-{key[:_DIGITS]}"
+
+
+def _space(auxiliary: str) -> str:
+    """Return the name of an auxiliary space, and of a folder its identity: a model may be replaced in its place."""
+    return auxiliary if auxiliary in (DONOR, NGRAMS) else open_space(auxiliary).identity()
 
 
 def _content(texts: Mapping[str, Text]) -> list[Any]:

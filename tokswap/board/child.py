@@ -48,7 +48,13 @@ def transplant(*, fields: Mapping[str, Any], out: str, on_progress: Progress) ->
 
 
 def evaluate(
-    *, model: str, base: str, texts: Mapping[str, list[str]], how: Mapping[str, Any], on_progress: Progress
+    *,
+    model: str,
+    base: str,
+    texts: Mapping[str, list[str]],
+    how: Mapping[str, Any],
+    keep: str,
+    on_progress: Progress,
 ) -> Report:
     """Score a folder beside its base on texts that are given as they are."""
     from tokswap.evaluation.evaluate import evaluate as score
@@ -56,7 +62,10 @@ def evaluate(
     from tokswap.sources import open_source
 
     documents = {name: Text(name, tuple(its)) for name, its in texts.items()}
-    return score(open_source(model), documents, against=open_source(base), on_progress=on_progress, **how)
+    against = open_source(base)
+    return score(
+        open_source(model), documents, against=against, keep=Path(keep), on_progress=on_progress, **how
+    )
 
 
 JOBS: Mapping[str, Callable[..., Report]] = {"transplant": transplant, "evaluate": evaluate}

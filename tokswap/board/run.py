@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 
+BASES = "bases"  # the folder of what bases scored and wrote: the same for all rows of a pair
+
 
 @dataclass(frozen=True)
 class _Source:
@@ -72,9 +74,11 @@ def run_leaderboard(
     if dry_run:
         return board_report(config, [_planned(board, cell, fresh=fresh) for cell in cells_of(config)])
     try:
-        for folder in ("cells", "checkpoints"):
+        for folder in ("cells", "checkpoints", BASES):
             (board.out / folder).mkdir(parents=True, exist_ok=True)
         with FileLock(board.out / ".lock", timeout=0):
+            if fresh:
+                _empty(board.out / BASES)
             report = board_report(config, _run_cells(board, fresh, on_cell, on_progress))
             return write_tables(report, board.out)
     except Timeout:
@@ -175,6 +179,7 @@ def _measure(board: _Board, cell: Cell, making: str, fresh: bool, on_progress: P
         "model": str(folder),
         "base": cell.base,
         "texts": {name: list(text.documents) for name, text in board.texts.items()},
+        "keep": str(board.out / BASES),
         "how": {
             "segmentation": config.segmentation,
             "probe": config.probe,
@@ -214,6 +219,11 @@ def _clear(board: _Board, cell: Cell, making: str) -> None:
     folder = _checkpoint(board, cell, making)
     shutil.rmtree(folder, ignore_errors=True)
     folder.with_name(f"{folder.name}.json").unlink(missing_ok=True)
+
+
+def _empty(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
 
 
 def _checkpoint(board: _Board, cell: Cell, making: str) -> Path:

@@ -45,7 +45,7 @@ def leaderboard_tables(report: Report) -> list[Table]:
         cells = ranked(report, pair)
         if cells:
             out += [_bits(pair, cells), _ratios(pair, cells), *_whys(pair, cells), _cost(pair, cells)]
-    return [table for table in [*out, _without(report), _conditions(report)] if table.rows]
+    return [table for table in [*out, _to_do(report), _without(report), _conditions(report)] if table.rows]
 
 
 def pairs_of(report: Report) -> list[str]:
@@ -184,16 +184,34 @@ def _conditions(report: Report) -> Table:
     return pairs("How it was measured", [*rows, ("tokswap", words(facts["tokswap"]))])
 
 
+def _to_do(report: Report) -> Table:
+    """Rows by pairs with the state of each cell, where a dry run has some that are to do."""
+    names = pairs_of(report)
+    by_row: dict[str, list[Report]] = {}
+    for cell in report.sections.values():
+        by_row.setdefault(row_name(cell), []).append(cell)
+    rows = tuple(
+        (row, *(_state_on(pair, cells) for pair in names))
+        for row, cells in by_row.items()
+        if any(cell.facts["state"] == "to do" for cell in cells)
+    )
+    return Table("To do", ("row", *map(escape, names)), rows)
+
+
+def _state_on(pair: str, cells: Sequence[Report]) -> str:
+    return next((label(str(cell.facts["state"])) for cell in cells if cell.facts["pair"] == pair), "–")
+
+
 def _without(report: Report) -> Table:
     rows = tuple(
         (
             escape(str(cell.facts["pair"])),
             row_name(cell),
             label(str(cell.facts["state"])),
-            words(cell.facts.get("reason") or ", ".join(_how(cell.facts))),
+            words(cell.facts.get("reason")),
             words(cell.facts.get("hint")),
         )
         for cell in report.sections.values()
-        if cell.facts["state"] != "done"
+        if cell.facts["state"] not in ("done", "to do")
     )
     return Table("Cells without a result", ("pair", "row", "state", "why", "what to do"), rows)

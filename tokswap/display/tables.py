@@ -53,6 +53,7 @@ def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
         auditing,
         evaluation,
         leaderboard,
+        leaderboard_recipe,
         mixture,
         tokenizers,
         transplant,
@@ -60,6 +61,7 @@ def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
     )
 
     return {
+        "leaderboard recipe": leaderboard_recipe.recipe_tables,
         "plan": transplant.plan_tables,
         "transplant": transplant.transplant_tables,
         "evaluation": evaluation.evaluation_tables,

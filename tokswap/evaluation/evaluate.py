@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tokswap.errors import TokswapError
 from tokswap.evaluation.arm import Arm, Tokenized, document_windows, fit_windows, open_arm
 from tokswap.evaluation.bootstrap import CHUNK_BYTES
 from tokswap.evaluation.figures import segmentation_figures, text_figures
+from tokswap.evaluation.kept import Kept
 from tokswap.evaluation.probe import Written, bits_of, default_prompts, probe_facts, probe_figures, write_on
 from tokswap.evaluation.sample import PROMPT, greedy_sample
 from tokswap.evaluation.score import Scored, score_documents
@@ -48,6 +50,7 @@ class _Run:
     sample_prompt: str | None
     prompts: tuple[str, ...]
     on_progress: Progress | None
+    keep: Path | None = None
 
     def say(self, stage: str, done: int = 0, total: int = 1) -> None:
         """Tell the caller how far this is."""
@@ -87,6 +90,7 @@ def evaluate(
     segmentation: bool = False,
     probe: bool = False,
     seed: int = 0,
+    keep: Path | None = None,
     on_progress: Progress | None = None,
 ) -> Report:
     """Return bits per byte and more of `model` on `texts`, and where `against` is given, of that base beside it.
@@ -94,7 +98,8 @@ def evaluate(
     Both arms see the same bytes with the same bytes of context, after their own start token. `stride_bytes` None is
     half a window; `max_bytes` shortens each text; `sample_prompt` None leaves out the greedy sample; `seed` is the
     bootstrap's. `segmentation` adds the base's score of the model's token borders, `probe` what both write after
-    some prompts. One model is in memory at a time.
+    some prompts. One model is in memory at a time. `keep` is a folder for what the base scores and writes: the next
+    model that is held against it on the same texts takes it from there.
 
     Raises TokswapError for models, tokenizers, devices and windows that can't be used.
     """
@@ -115,12 +120,20 @@ def evaluate(
         }
     fitted = _fit([*zip(arms, tokenized, strict=True), (arms[-1], segmented)], window_bytes, stride_bytes)
     prompts = default_prompts() if probe else ()
-    run = _Run(*fitted, device, dtype, sample_prompt, prompts, on_progress)
+    run = _Run(*fitted, device, dtype, sample_prompt, prompts, on_progress, keep)
     new_ids = None if alignment is None else alignment.new_ids
     results = [_run_arm(arms[0], "model", run, tokenized[0], new_ids=new_ids)]
     if against is not None:
         results += [
-            _run_arm(arms[1], "base", run, tokenized[1], segmented=segmented, other=results[0].written)
+            _run_arm(
+                arms[1],
+                "base",
+                run,
+                tokenized[1],
+                segmented=segmented,
+                other=results[0].written,
+                identity=against.identity(),
+            )
         ]
     warnings = [_lossy_warning(arm, its) for arm, its in zip(arms, tokenized, strict=True)]
     if fitted[0] != window_bytes:
@@ -155,17 +168,20 @@ def _run_arm(
     new_ids: NDArray[np.int64] | None = None,
     segmented: Documents | None = None,
     other: Written | None = None,
+    identity: str = "",
 ) -> _Result:
     """Load an arm's model, score every text, let it write, and let the model go.
 
     `segmented` are texts in the base's ids at the model's borders, `other` what the model wrote: the base scores both.
+    `identity` is the base's: under it its results are kept.
     """
     from tokswap.evaluation.language_model import load_language_model
 
     run.say(f"load {stage}")
     lm = load_language_model(arm.folder, known_ids=arm.vocab.ids, device=run.device, dtype=run.dtype)
-    scored = _score(lm, arm, documents, run, f"score {stage}", new_ids)
-    at_borders = _score(lm, arm, segmented, run, "score segmentation") if segmented else {}
+    kept = Kept(run.keep, (identity, str(lm.device), str(lm.dtype))) if run.keep and identity else None
+    scored = _score(lm, arm, documents, run, f"score {stage}", new_ids, kept)
+    at_borders = _score(lm, arm, segmented, run, "score segmentation", None, kept) if segmented else {}
     facts: dict[str, Any] = {"device": str(lm.device), "dtype": str(lm.dtype).removeprefix("torch.")}
     if run.sample_prompt:
         run.say(f"sample {stage}")
@@ -173,7 +189,8 @@ def _run_arm(
     if not run.prompts:
         return _Result(scored, facts, at_borders)
     run.say(f"sample {stage}: {len(run.prompts)} prompts")
-    written = write_on(lm, arm, run.prompts)
+    compute = partial(write_on, lm, arm, run.prompts)
+    written = compute() if kept is None else kept.written(run.prompts, compute)
     windows = run.window_bytes, run.stride_bytes
     bits = (None if other is None else bits_of(lm, arm, other, *windows), bits_of(lm, arm, written, *windows))
     return _Result(scored, facts, at_borders, written, bits)
@@ -186,17 +203,21 @@ def _score(
     run: _Run,
     stage: str,
     new_ids: NDArray[np.int64] | None = None,
+    kept: Kept | None = None,
 ) -> dict[str, list[Scored]]:
     names = [name for name, its in by_text.items() for _ in its]
     documents = [document for its in by_text.values() for document in its]
-    scored = score_documents(
+    windows = [document_windows(document, run.window_bytes, run.stride_bytes) for document in documents]
+    compute = partial(
+        score_documents,
         lm,
         documents,
-        [document_windows(document, run.window_bytes, run.stride_bytes) for document in documents],
+        windows,
         start_id=arm.start_id,
         new_ids=new_ids,
         on_windows=partial(run.say, stage),
     )
+    scored = compute() if kept is None else kept.scores(documents, windows, compute)
     return {name: [s for s, its in zip(scored, names, strict=True) if its == name] for name in by_text}
 
 
