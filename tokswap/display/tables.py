@@ -56,12 +56,14 @@ def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
         mixture,
         tokenizers,
         transplant,
+        trimming,
         verification,
     )
 
     return {
         "plan": transplant.plan_tables,
         "transplant": transplant.transplant_tables,
+        "trim": trimming.trim_tables,
         "evaluation": evaluation.evaluation_tables,
         "leaderboard": leaderboard.leaderboard_tables,
         "comparison": tokenizers.comparison_tables,
