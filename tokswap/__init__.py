@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         leaderboard,
         restore,
         transplant,
+        trim,
         verify,
     )
     from tokswap.errors import TokswapError
@@ -43,6 +44,7 @@ __all__ = [
     "leaderboard",
     "restore",
     "transplant",
+    "trim",
     "verify",
 ]
 
@@ -55,6 +57,7 @@ _HOMES = {
     "infer_mixture": "tokswap.api",
     "verify": "tokswap.api",
     "restore": "tokswap.api",
+    "trim": "tokswap.api",
     "doctor": "tokswap.api",
     "audit": "tokswap.api",
     "Report": "tokswap.report",

@@ -4,6 +4,7 @@ transplant("gemma3", "smollm2", out="gemma3-smollm2", method="omp", parameters={
 evaluate("gemma3-smollm2", against="gemma3", texts=["french.txt"])
 compare("gemma3", "smollm2")
 leaderboard("leaderboard.yaml", out="leaderboard")
+trim("gemma3", ["texts/en/"], out="gemma3-english")
 infer_mixture("qwen", {"en": "texts/en/", "zh": "texts/zh/"})
 """
 
@@ -200,6 +201,51 @@ def restore(
         raise TokswapError(why.split(":")[0], "name the base with --base")
     path = Path(out).expanduser()
     return restore_checkpoint(moved, found, path, overwrite=overwrite, on_progress=on_progress)
+
+
+def trim(
+    model: Source,
+    texts: Sequence[Source],
+    *,
+    out: Source | None = None,
+    keep: int | None = None,
+    coverage: float | None = None,
+    keep_ids: bool = False,
+    pad_to_multiple_of: int | None = None,
+    field: str = "text",
+    evaluate: bool = True,
+    evaluation_texts: Sequence[Source] | None = None,
+    dry_run: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    on_progress: Progress | None = None,
+) -> Report:
+    """Write `model` without the tokens that `texts` don't need to `out`, and return what was saved and what it costs.
+
+    `texts` are files, folders or patterns, read as they stream; `field` names the text in records of .jsonl and
+    .parquet. `keep` tokens stay, or as many as hold `coverage` of the texts' tokens (None: 0.9999); with `keep_ids`
+    under their old ids. Bits per byte are measured on `evaluation_texts`, None standing for the beginnings of `texts`.
+    With `dry_run` nothing is written. Raises TokswapError for whatever a person can mend; `out` is then as it was.
+    """
+    from tokswap.evaluation.texts import load_texts
+    from tokswap.sources import open_source
+    from tokswap.trimming import Size, open_corpora, trim_checkpoint
+
+    size = Size(keep, coverage, keep_ids, pad_to_multiple_of)
+    corpora = open_corpora([fspath(text) for text in texts], field)
+    measured = load_texts([Path(path).expanduser() for path in evaluation_texts or []])
+    return trim_checkpoint(
+        open_source(fspath(model), on_progress=on_progress),
+        corpora,
+        size,
+        out=None if out is None else Path(out).expanduser(),
+        evaluation_texts=measured or None,
+        evaluate=evaluate,
+        dry_run=dry_run,
+        overwrite=overwrite,
+        device=device,
+        on_progress=on_progress,
+    )
 
 
 def doctor(source: Source | None = None, *, on_progress: Progress | None = None) -> Report:

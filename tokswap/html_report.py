@@ -81,6 +81,7 @@ def _title(report: Report) -> str:
             f"Plan: {short_name(facts['base'])} onto the tokenizer of {short_name(facts['donor'])}"
         ),
         "transplant": lambda: f"{short_name(facts['base'])} on the tokenizer of {short_name(facts['donor'])}",
+        "trim": lambda: f"{short_name(facts['base'])} with a smaller vocabulary",
         "evaluation": lambda: f"Bits per byte of {short_name(facts['model'])}",
         "leaderboard": lambda: "Leaderboard of tokenizer transplants",
         "comparison": lambda: f"Tokenizers: {short_name(facts['a'])} and {short_name(facts['b'])}",
@@ -100,6 +101,12 @@ def _headline(report: Report) -> list[tuple[str, str]]:
             (amount(figures["new"]), "rows to make" if report.kind == "plan" else "rows made"),
             (amount(figures["new_rows"]), "rows in all"),
             (rounded(figures["new_parameters"]), "parameters"),
+        ]
+    if report.kind == "trim":
+        return [
+            (amount(figures["kept"]), "tokens left"),
+            (rounded(figures["parameters_saved"]), "parameters saved"),
+            (rounded(figures["new_parameters"]), "parameters left"),
         ]
     if report.kind == "comparison":
         names = [f"only in {short_name(report.facts[side])}" for side in "ab"]

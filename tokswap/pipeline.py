@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokswap import __version__, graft
+from tokswap.assembly import check_staged, libraries, new_files, new_tensors
 from tokswap.auxiliary import DONOR, auxiliary_vectors
 from tokswap.calibration import FITS, Calibrated, calibrate
 from tokswap.calibration_report import calibration_facts, calibration_figures, calibration_warnings
 from tokswap.card import model_card
-from tokswap.checkpoint import Checkpoint, open_checkpoint, read_embeddings, read_json
+from tokswap.checkpoint import Checkpoint, open_checkpoint, read_embeddings
 from tokswap.commit import check_output, write
 from tokswap.device import choose_device
 from tokswap.errors import TokswapError
@@ -28,7 +28,6 @@ from tokswap.plan import (
     Plan,
     alignment_figures,
     dropped,
-    head_name,
     make_plan,
     needs_auxiliary,
     needs_donor,
@@ -36,10 +35,8 @@ from tokswap.plan import (
 )
 from tokswap.provenance import input_hashes
 from tokswap.recipe import Recipe
-from tokswap.reload import check_ids, settled_tokenizer_config
 from tokswap.report import Figure, Report
 from tokswap.sources import open_source, public_name
-from tokswap.verification.checks import require_passed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,8 +46,6 @@ Progress = Callable[[str, int, int], None]
 # Bytes read of each text that comes with tokswap. Three numbers are calibrated, for which some 3,000 states are plenty;
 # the figures after a transplant are a first look in a minute or two, and `tokswap evaluate` reads all.
 DEFAULT_TEXT_BYTES = {"calibration": 1800, "evaluation": 4000}
-# How a wrapped model takes images and sounds: the base's, with ids that moved.
-PROCESSOR_FILES = ("preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json")
 TEXT_FIELDS = ("calibration_texts", "evaluation_texts", "parallel_texts")
 
 
@@ -173,12 +168,12 @@ def _write(
     overwrite: bool,
     on_progress: Progress | None,
 ) -> dict[str, Any]:
-    files, warnings = _files(plan, calibration_facts(calibrated)["kind"])
+    files, warnings = new_files(plan, _new_tokenizer(plan))
+    card = model_card(plan, calibration_facts(calibrated)["kind"])
+    files |= {"README.md": card.encode(), "recipe.yaml": _recipe_yaml(plan)}
     manifest = {
         "tokswap": __version__,
-        "libraries": {
-            name: _version(name) for name in ("torch", "transformers", "tokenizers", "safetensors")
-        },
+        "libraries": libraries(),
         "base": public_name(plan.base.source),
         "donor": public_name(plan.donor.source),
         "inputs": {"base": input_hashes(plan.base), "donor": input_hashes(plan.donor)},
@@ -195,105 +190,15 @@ def _write(
     return write(
         plan.base,
         out,
-        tensors=_tensors(plan, calibrated.rows),
+        tensors=new_tensors(plan, calibrated.rows),
         drop=dropped(plan),
         files=files,
         recipe_id=plan.recipe.identity(_inputs(plan)),
         manifest=manifest,
         overwrite=overwrite,
-        check=lambda staged: _check_staged(open_checkpoint(staged), plan),
+        check=lambda staged: check_staged(open_checkpoint(staged), plan),
         on_progress=None if on_progress is None else partial(on_progress, "write"),
     )
-
-
-def _check_staged(staged: Checkpoint, plan: Plan) -> None:
-    """Refuse a staged folder that would fail its own verification of sizes, flags or ids."""
-    check_ids(staged.tokenizer, plan.alignment.rows)
-    require_passed(staged, ("rows", "tied"))
-
-
-def _tensors(plan: Plan, rows: Embeddings) -> dict[str, Tensor]:
-    """Name the new tables as the base's checkpoint does, its further copies of them too."""
-    base = plan.base
-    out: dict[str, Tensor] = {base.input_name: _with_extra_rows(base, rows.input)}
-    if rows.output is not None:
-        out[base.output_name or head_name(base)] = rows.output
-    if base.bias_name and rows.bias is not None:
-        out[base.bias_name] = rows.bias
-    for name in base.per_layer_names:
-        out[name] = _per_layer(plan, name)
-    gone = dropped(plan)
-    copies = {n: original for n, original in base.roles.copies.items() if n not in gone and n not in out}
-    return out | {name: out[original] for name, original in copies.items()}
-
-
-def _with_extra_rows(base: Checkpoint, rows: Tensor) -> Tensor:
-    """Put the rows that only the base's input has (Mllama's, for images) behind the new ones."""
-    import torch
-
-    if not base.extra_rows:
-        return rows
-    return torch.cat([rows, base.read_rows(base.input_name, base.rows, base.rows + base.extra_rows)])
-
-
-def _per_layer(plan: Plan, name: str) -> Tensor:
-    """Give a per-layer table (Gemma 3n and 4) the order and size of the embedding; its new rows by sub-words.
-
-    The donor has no such space to reason in, so these rows are means of the base's pieces.
-    """
-    from tokswap.methods import get_method
-
-    table = plan.base.read(name)
-    if plan.alignment.unchanged:
-        return table
-    tokens = [plan.new_vocab.bytes_of(int(i)) for i in plan.alignment.new_ids]
-    made = initialise(
-        plan.alignment,
-        Embeddings(_as_long(table, plan.base_vocab.rows)),
-        None,
-        plan.base_vocab,
-        spell(plan.base.tokenizer, plan.base_vocab, tokens),
-        get_method("subword"),
-        {},
-        seed=plan.recipe.seed,
-    )
-    return made.rows.input
-
-
-def _as_long(table: Tensor, rows: int) -> Tensor:
-    """Give a per-layer table (Float[n w]) as many rows as the embedding: ids beyond it read its row 0 (Gemma 3n)."""
-    import torch
-
-    missing = rows - len(table)
-    return torch.cat([table, table[:1].expand(missing, -1)]) if missing > 0 else table[:rows]
-
-
-def _files(plan: Plan, kind: str) -> tuple[dict[str, bytes], list[str]]:
-    """Return every file but the weights, and what could not be carried over; `kind` is that of the calibration."""
-    base, new = plan.base, plan.new_vocab
-    tied = not plan.untied
-    config, lost = graft.new_config(
-        base.config, plan.alignment, new, plan.start_id, tied=tied, extra_rows=base.extra_rows
-    )
-    generation, stale = graft.new_generation_config(base.generation_config, new, plan.start_id)
-    tokenizer_config = graft.new_tokenizer_config(
-        plan.tokenizer, base.config, plan.base_vocab, new, plan.start_id
-    )
-    files = {
-        "config.json": graft.as_json(config),
-        "generation_config.json": graft.as_json(generation),
-        "tokenizer.json": graft.as_json(_new_tokenizer(plan)),
-        "tokenizer_config.json": graft.as_json(tokenizer_config),
-    }
-    for name in PROCESSOR_FILES:
-        if (base.folder / name).is_file():
-            processor = read_json(base.folder / name)
-            processor, gone = graft.new_processor(processor, plan.alignment, extra_rows=base.extra_rows)
-            files[name] = graft.as_json(processor)
-            lost += gone
-    files["tokenizer_config.json"], doubts = settled_tokenizer_config(files)
-    files |= {"README.md": model_card(plan, kind).encode(), "recipe.yaml": _recipe_yaml(plan)}
-    return files, [*lost, *stale, *doubts]
 
 
 def _recipe_yaml(plan: Plan) -> bytes:
@@ -362,10 +267,3 @@ def _measure(
     except TokswapError as error:  # the checkpoint is written and verified: that stands
         return replace(report, warnings=(*report.warnings, f"not evaluated: {error.what} ({error.hint})"))
     return replace(report, sections={"evaluation": measured})
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "absent"

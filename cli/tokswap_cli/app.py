@@ -28,6 +28,7 @@ from tokswap_cli import (
     recipes,
     restore,
     transplant,
+    trim,
     verify,
 )
 
@@ -55,6 +56,7 @@ app = typer.Typer(
 )
 for module in (
     transplant,
+    trim,
     verify,
     restore,
     doctor,

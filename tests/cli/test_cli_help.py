@@ -40,6 +40,7 @@ def test_the_tree_is_what_is_documented() -> None:
     top = {words[0] for words in TREE if len(words) == 1}
     assert top == {
         "transplant",
+        "trim",
         "verify",
         "restore",
         "doctor",

@@ -57,6 +57,7 @@ def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
         mixture,
         tokenizers,
         transplant,
+        trimming,
         verification,
     )
 
@@ -64,6 +65,7 @@ def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
         "leaderboard recipe": leaderboard_recipe.recipe_tables,
         "plan": transplant.plan_tables,
         "transplant": transplant.transplant_tables,
+        "trim": trimming.trim_tables,
         "evaluation": evaluation.evaluation_tables,
         "leaderboard": leaderboard.leaderboard_tables,
         "comparison": tokenizers.comparison_tables,
