@@ -53,9 +53,7 @@ def hold_out(base_name: str, donor_name: str, count: int, *, seed: int = 0) -> H
     ids, targets = anchors[hidden].T
     kept = torch.ones(len(anchors), dtype=torch.bool)
     kept[hidden] = False
-    pieces = spell(
-        _without(base.tokenizer, set(ids.tolist())), old, [new.bytes_of(int(i)) for i in targets]
-    )
+    pieces = spell(_without(base.tokenizer, set(ids.tolist())), old, [new.bytes_of(int(i)) for i in targets])
     task = Task(
         base=rows,
         usable=usable[~torch.isin(usable, ids)],

@@ -97,9 +97,7 @@ def _variants(task: Task, k: int) -> dict[str, Callable[[], Tensor]]:
     }
 
 
-def _choose(
-    atoms: Tensor, targets: Tensor, k: int, weight: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def _choose(atoms: Tensor, targets: Tensor, k: int, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return OMP's (atoms Int[n k], weights Float[n k]); `weight` scales what an atom counts in the choice."""
     dictionary = make_dictionary(atoms)
     if weight is not None:

@@ -1,7 +1,8 @@
 """Regression kriging: what a linear map of the donor's space misses on the shared tokens near a new one.
 
-A map that is fitted on all shared tokens knows how the two spaces lie to each other as a whole; the nearest shared tokens know how
-they do here. Each is a method of its own (`map`, `nearest`), and each is better where the other is worse.
+A map that is fitted on all shared tokens knows how the two spaces lie to each other as a whole; the nearest shared
+tokens know how they do here. Each is a method of its own (`map`, `nearest`), and each is better where the other is
+worse.
 """
 
 from __future__ import annotations

@@ -63,9 +63,7 @@ def ragged_sums(
     return out
 
 
-def neighbours(
-    task: Task, k: int, centre: Tensor | None = None
-) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+def neighbours(task: Task, k: int, centre: Tensor | None = None) -> Iterator[tuple[int, int, Tensor, Tensor]]:
     """Yield (start, stop, cosines Float32[b k], places Int[b k]): each target's k nearest anchors, nearest first."""
     k = min(k, len(task.anchors))
     for start, stop, cosine in cosine_blocks(task, centre):
