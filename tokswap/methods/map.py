@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,31 @@ def ridge_map(task: Task, *, ridge: float = 0.01) -> Tensor:
     if ridge < 0:
         raise TokswapError("map: the ridge can't be negative", "try ridge=0.01")
     assert task.donor is not None
+    found = fit_map(task, ridge)
+    out = torch.empty(len(task.targets), task.base.shape[1])
+    for start in range(0, len(task.targets), BLOCK_ROWS):
+        ids = task.targets[start : start + BLOCK_ROWS]
+        rows = task.donor[ids].double() - found.from_mean
+        out[start : start + len(ids)] = (rows @ found.weights + found.to_mean).float()
+        task.report(start + len(ids))
+    return out
+
+
+@dataclass(frozen=True)
+class Map:
+    """An affine map from donor rows to base rows: (row - from_mean) @ weights + to_mean, all in fp64.
+
+    `weights` Float64[e d], `from_mean` Float64[e], `to_mean` Float64[d].
+    """
+
+    weights: Tensor
+    from_mean: Tensor
+    to_mean: Tensor
+
+
+def fit_map(task: Task, ridge: float) -> Map:
+    """Fit the map to the anchors; `ridge` is the penalty as a share of the Gram matrix's mean eigenvalue."""
+    assert task.donor is not None
     base_ids, new_ids = task.anchors.T
     from_mean, to_mean = mean_row(task.donor, new_ids).double(), mean_row(task.base, base_ids).double()
     width, height = task.donor.shape[1], task.base.shape[1]
@@ -32,9 +59,4 @@ def ridge_map(task: Task, *, ridge: float = 0.01) -> Tensor:
     # The smallest number keeps a rank-deficient Gram matrix (fewer anchors than dimensions) solvable.
     penalty = max(ridge, 1e-9) * gram.diagonal().mean().clamp_min(1e-30)
     weights = torch.linalg.solve(gram + penalty * torch.eye(width, dtype=torch.float64), cross)  # (e d)
-    out = torch.empty(len(task.targets), height)
-    for start in range(0, len(task.targets), BLOCK_ROWS):
-        ids = task.targets[start : start + BLOCK_ROWS]
-        out[start : start + len(ids)] = ((task.donor[ids].double() - from_mean) @ weights + to_mean).float()
-        task.report(start + len(ids))
-    return out
+    return Map(weights, from_mean, to_mean)

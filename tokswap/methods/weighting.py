@@ -18,18 +18,24 @@ BLOCK_TARGETS = 512
 BLOCK_ANCHORS = 8_192
 
 
-def cosine_blocks(task: Task) -> Iterator[tuple[int, int, Tensor]]:
+def cosine_blocks(task: Task, centre: Tensor | None = None) -> Iterator[tuple[int, int, Tensor]]:
     """Yield (start, stop, Float32[stop - start, S]): the cosines of these targets with all anchors, on the device.
 
-    Progress is reported when the caller comes back for the next block.
+    With `centre` Float32[e] they are those of the rows' differences from it. Progress is reported when the caller
+    comes back for the next block.
     """
     assert task.donor is not None
-    atoms = normalize(task.donor[task.anchors[:, 1]].float(), dim=1).to(task.device)  # (S e)
+    donor = task.donor
+
+    def unit(ids: Tensor) -> Tensor:
+        rows = donor[ids].float()
+        return normalize(rows if centre is None else rows - centre, dim=1).to(task.device)
+
+    atoms = unit(task.anchors[:, 1])  # (S e)
     block = max(1, min(BLOCK_TARGETS, task.budget // (PAIR_BYTES * len(atoms))))
     for start in range(0, len(task.targets), block):
         stop = min(start + block, len(task.targets))
-        rows = normalize(task.donor[task.targets[start:stop]].float(), dim=1).to(task.device)
-        yield start, stop, rows @ atoms.T
+        yield start, stop, unit(task.targets[start:stop]) @ atoms.T
         task.report(stop)
 
 
@@ -57,10 +63,10 @@ def ragged_sums(
     return out
 
 
-def neighbours(task: Task, k: int) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+def neighbours(task: Task, k: int, centre: Tensor | None = None) -> Iterator[tuple[int, int, Tensor, Tensor]]:
     """Yield (start, stop, cosines Float32[b k], places Int[b k]): each target's k nearest anchors, nearest first."""
     k = min(k, len(task.anchors))
-    for start, stop, cosine in cosine_blocks(task):
+    for start, stop, cosine in cosine_blocks(task, centre):
         values, places = cosine.topk(k, dim=1)
         yield start, stop, values.cpu(), places.cpu()
 

@@ -1,0 +1,60 @@
+"""Regression kriging: what a linear map of the donor's space misses on the shared tokens near a new one.
+
+A map that is fitted on all shared tokens knows how the two spaces lie to each other as a whole; the nearest shared
+tokens know how they do here. Each is a method of its own (`map`, `nearest`), and each is better where the other is
+worse.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from tokswap.errors import TokswapError
+from tokswap.methods import Task, method
+from tokswap.methods.map import Map, fit_map
+from tokswap.methods.weighting import neighbours
+
+
+@method("kriging", paper="regression kriging (Hengl 2007)", space="donor")
+def kriging(task: Task, *, k: int = 32, noise: float = 0.1, ridge: float = 0.01) -> Tensor:
+    """A linear map of the donor's row, and what that map misses on the k nearest shared tokens.
+
+    Neighbours have the largest cosine of centred rows. Their weights are those of kriging (Gaussian process
+    regression) with the covariance exp(cosine - 1) and the variance `noise` of a single row's own; `ridge` is that of
+    `map`. Raises TokswapError for k < 1, noise <= 0 or a negative ridge.
+    """
+    if k < 1 or noise <= 0 or ridge < 0:
+        raise TokswapError(
+            "kriging: k must be at least 1, the noise above 0 and the ridge not negative",
+            "try k=32, noise=0.1, ridge=0.01",
+        )
+    found = fit_map(task, ridge)
+    centre = found.from_mean.float()
+    out = torch.empty(len(task.targets), task.base.shape[1])
+    for start, stop, cosine, places in neighbours(task, k, centre):
+        # Donor and base rows of all neighbours, and what is computed from them, within the budget.
+        step = max(1, task.budget // (12 * places.shape[1] * (len(centre) + task.base.shape[1])))
+        for at in range(0, stop - start, step):
+            part = slice(at, at + step)
+            targets = task.targets[start:stop][part]
+            out[start:stop][part] = _rows(task, found, targets, cosine[part], places[part], noise)
+    return out
+
+
+def _rows(task: Task, found: Map, targets: Tensor, cosine: Tensor, places: Tensor, noise: float) -> Tensor:
+    """Return Float32[b d] for targets Int[b] and their neighbours, cosines and places [b k].
+
+    With weights w the map's own misses need not be computed one by one: Σ w (e_s - map(d_s)) + map(d_t) is
+    Σ w e_s + map(d_t - Σ w d_s), where map is linear and all rows are centred.
+    """
+    assert task.donor is not None
+    base_ids, donor_ids = (ids[places] for ids in task.anchors.T)  # (b k)
+    near = task.donor[donor_ids].float() - found.from_mean.float()  # (b k e)
+    unit = normalize(near, dim=2)
+    covariance = torch.exp(unit @ unit.transpose(1, 2) - 1) + noise * torch.eye(places.shape[1])
+    weights = torch.linalg.solve(covariance, torch.exp(cosine - 1))[:, None]  # (b 1 k)
+    left = task.donor[targets].float() - found.from_mean.float() - (weights @ near)[:, 0]
+    centred = task.base[base_ids].float() - found.to_mean.float()  # (b k d)
+    return (weights @ centred)[:, 0] + left @ found.weights.float() + found.to_mean.float()
