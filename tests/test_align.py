@@ -256,9 +256,9 @@ def test_a_quarter_of_a_million_tokens_take_seconds() -> None:
     size = 262_144
     base = vocab_of(*text(*(b"%d" % i for i in range(size))))
     new = vocab_of(*text(*(b"%d" % i for i in range(size // 2, size + size // 2))))
-    start = time.perf_counter()
+    start = time.process_time()
     found = align(base, new)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert (
         found.source[: size // 2].tolist() == list(range(size // 2, size)) and len(found.new_ids) == size // 2
     )

@@ -97,10 +97,10 @@ BAD_FILES: dict[str, tuple[Callable[[], bytes], str]] = {
 def test_a_bad_safetensors_file_is_refused_quickly(tmp_path: Path, abuse: str) -> None:
     make, said = BAD_FILES[abuse]
     (tmp_path / "model.safetensors").write_bytes(make())
-    start = time.perf_counter()
+    start = time.process_time()  # whatever else the machine does
     with pytest.raises(TokswapError, match=said) as caught:
         open_checkpoint(tmp_path)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert "model.safetensors" in caught.value.what
     assert caught.value.hint
     assert len(caught.value.what) < 1000

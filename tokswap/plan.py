@@ -16,7 +16,7 @@ from tokswap.digits import out_of_use, with_digits_of
 from tokswap.errors import TokswapError
 from tokswap.graft import TokenizerFiles, start_token_id, with_start_token
 from tokswap.methods import Method, get_method, no_parallel_text
-from tokswap.plan_warnings import number_warnings, require_distinct, vocab_warnings, without_effect
+from tokswap.plan_warnings import cut_warnings, require_distinct, vocab_warnings, without_effect
 from tokswap.recipe import Recipe, check_parameters
 from tokswap.report import Figure, Report
 from tokswap.tokenization import load_tokenizer
@@ -93,7 +93,7 @@ def make_plan(
         warnings=(
             *vocab_warnings(base, donor, base_vocab, new_vocab, alignment),
             *without_effect(recipe, base, method, parameters),
-            *number_warnings(base, base_vocab, tokenizer.tokenizer, new_vocab, texts or {}),
+            *cut_warnings(base, base_vocab, tokenizer.tokenizer, new_vocab, texts or {}),
         ),
     )
 

@@ -13,12 +13,15 @@ from tokswap.methods import Method
 from tokswap.pretokenizers import gguf_name
 from tokswap.recipe import Recipe
 from tokswap.tokenization import load_tokenizer
-from tokswap.tokenizer_traits import digit_scheme
+from tokswap.tokenizer_traits import digit_scheme, encode
 from tokswap.vocab import Vocab, is_byte_level
 
 if TYPE_CHECKING:
     from tokswap.checkpoint import Checkpoint
     from tokswap.evaluation.texts import Text
+
+Side = tuple[Any, Vocab]
+"""A tokenizer made to encode, and its vocabulary."""
 
 
 def vocab_warnings(
@@ -65,14 +68,34 @@ def require_distinct(donor: Checkpoint) -> None:
         )
 
 
-def number_warnings(
+def cut_warnings(
     base: Checkpoint, old: Vocab, tokenizer: Mapping[str, Any], new: Vocab, texts: Mapping[str, Text]
 ) -> list[str]:
-    """Warn of numbers that the body has never seen cut as the new tokenizer cuts them, with their share of texts."""
+    """Warn of texts that the body has never seen cut as the new tokenizer cuts them: their beginnings, and numbers."""
     if base.tokenizer == tokenizer:
         return []
     before = load_tokenizer(base.tokenizer, f"the tokenizer of {base.source}"), old
     after = load_tokenizer(tokenizer, "the new tokenizer"), new
+    return [*_first_space(before, after), *_numbers(before, after, texts)]
+
+
+def _first_space(before: Side, after: Side) -> list[str]:
+    spaced = [_puts_space(*side) for side in (before, after)]
+    if spaced[0] == spaced[1]:
+        return []
+    said = ("a space", "none") if spaced[1] else ("no space", "one")
+    return [
+        f"the new tokenizer puts {said[0]} before a text, and the base {said[1]}: its first word is read otherwise"
+    ]
+
+
+def _puts_space(engine: Any, vocab: Vocab) -> bool:
+    (ids,) = encode(engine, ["word"])
+    return b"".join(map(vocab.bytes_of, ids)).startswith(b" ")
+
+
+def _numbers(before: Side, after: Side, texts: Mapping[str, Text]) -> list[str]:
+    """Warn of numbers that are cut otherwise, with their share of `texts`."""
     schemes = digit_scheme(*before), digit_scheme(*after)
     differing, total = differing_share(before, after, texts.values())
     if not differing and schemes[0] == schemes[1]:

@@ -37,6 +37,13 @@ def gemma3_wrapped() -> Any:
     return tf.Gemma3ForConditionalGeneration(tf.Gemma3Config(text_config=text, vision_config=VISION, **ids))
 
 
+def gemma4() -> Any:
+    small = SMALL | {"num_global_key_value_heads": 1, "global_head_dim": 16}
+    layers = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 64}
+    per_layer = {"vocab_size_per_layer_input": ROWS, "hidden_size_per_layer_input": 8}
+    return tf.Gemma4ForCausalLM(tf.Gemma4TextConfig(**small | layers | per_layer, head_dim=16))
+
+
 def qwen2_vl() -> Any:
     rope = {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0}
     text = SMALL | {"rope_parameters": rope}
@@ -94,8 +101,8 @@ def with_bias(model: Any) -> Any:
 
 MODELS: dict[str, Callable[[], Any]] = {
     "llama": lambda: llama(tied=False), "llama, tied": llama, "qwen2": qwen2, "qwen3": qwen3, "gemma3": gemma3,
-    "gemma3, wrapped": gemma3_wrapped, "gemma3n": lambda: gemma3n(ROWS), "qwen2-vl": qwen2_vl, "mllama": mllama,
-    "phi": phi, "gpt2": gpt2, "neox": neox, "bert": bert, "roberta": roberta, "mixtral": mixtral,
+    "gemma3, wrapped": gemma3_wrapped, "gemma3n": lambda: gemma3n(ROWS), "gemma4": gemma4, "qwen2-vl": qwen2_vl,
+    "mllama": mllama, "phi": phi, "gpt2": gpt2, "neox": neox, "bert": bert, "roberta": roberta, "mixtral": mixtral,
 }  # fmt: skip
 
 

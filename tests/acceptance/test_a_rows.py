@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers as tf
-from architectures import EXTRA_ROWS, MODELS, mllama
+from architectures import EXTRA_ROWS, MODELS, gemma4, mllama
 from test_verification import failures, sentence
 from tiny_models import byte_level, sentencepiece
 from transplants import ROWS, gemma3n, llama, moved, saved, table_of, with_tokenizer
@@ -180,12 +180,16 @@ def test_a07_mllama_keeps_its_eight_extra_input_rows(tmp_path: Path, donor: Path
     assert (back / "model.safetensors").read_bytes() == (base / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("per_layer_rows", [ROWS, ROWS - 4])
-def test_a08_per_layer_tables_follow_the_embedding(per_layer_rows: int, tmp_path: Path, donor: Path) -> None:
+@pytest.mark.parametrize(
+    "make", [lambda: gemma3n(ROWS), lambda: gemma3n(ROWS - 4), gemma4], ids=["3n", "short", "4"]
+)
+def test_a08_per_layer_tables_follow_the_embedding(make: Any, tmp_path: Path, donor: Path) -> None:
     # Gemma 3n's own per-layer table is 256 rows shorter than its embedding.
-    base = saved(gemma3n(per_layer_rows), tmp_path / "base", byte_level())
+    torch.manual_seed(0)
+    model = make()
+    base = saved(model, tmp_path / "base", byte_level())
     out = moved(base, donor, tmp_path / "out")
-    model = tf.Gemma3nForCausalLM.from_pretrained(out)
+    model = type(model).from_pretrained(out)
     rows = model.get_input_embeddings().weight.shape[0]
     assert rows != ROWS and model.config.vocab_size == model.config.vocab_size_per_layer_input == rows
     for end in ("embed_tokens.weight", "embed_tokens_per_layer.weight"):

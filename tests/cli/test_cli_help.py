@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+import resource
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,12 @@ def test_version(cli: Any) -> None:
     assert cli("--version").out == f"tokswap {__version__}\n"
 
 
+def child_seconds() -> float:
+    """CPU seconds of all children that have ended: on a busy machine the clock on the wall says nothing."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     code = (
         "import sys; from tokswap_cli.app import main; code = main(['--help']);"
@@ -148,8 +154,8 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     )
     seconds: list[float] = []
     for _ in range(4):
-        start = time.perf_counter()
+        start = child_seconds()
         ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(child_seconds() - start)
         assert ran.stderr.strip() == "0 []"
     assert min(seconds) < ALLOWED_SECONDS
