@@ -18,11 +18,13 @@ from tiny_checkpoints import llama, rows
 import tokswap
 from tokswap.checkpoint import open_checkpoint
 from tokswap.report import Report
+from tokswap.verification.checks import CHECKS
 from tokswap.verification.rows import norm_outliers
 
 sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
 
 from tiny_models import byte_level, checkpoint, sentencepiece
+from tokenizer_families import unigram
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 TEMPLATE = "{% for m in messages %}<|turn|>{{ m.content }}<|im_end|>{% endfor %}"
@@ -190,6 +192,51 @@ def cut_short(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
 
 
+def no_head(folder: Path) -> None:
+    state = load_file(folder / "model.safetensors")
+    del state[HEAD]
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    edit(folder, "config.json", lambda c: c.update(tie_word_embeddings=True))
+
+
+def nan_body(folder: Path) -> None:
+    put_row(folder, "model.norm.weight", 0, torch.full((1,), torch.nan))
+
+
+def long_row(folder: Path) -> None:
+    put_row(folder, HEAD, id_of(folder, "▁wal"), 1000 * rows(1, 32)[0])
+
+
+def long_new_rows(folder: Path) -> None:
+    for text in ("▁wal", "▁wall", "al", "▁w", "▁the", "the", "▁th", "th", "<|turn|>", "<|im_end|>"):
+        put_row(folder, EMBED, id_of(folder, text), 1000 * rows(1, 32)[0])
+
+
+def read_otherwise(folder: Path) -> None:
+    """Let transformers add a token that tokenizer.json doesn't have."""
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    more = {"added_tokens_decoder": {"311": {"content": "Hello"} | flags}}
+    edit(folder, "tokenizer_config.json", lambda c: c.update(more))
+
+
+def no_row_for_a_word(folder: Path) -> None:
+    edit(folder, "tokenizer.json", lambda c: c["model"]["vocab"].update({"far": 4000}))
+
+
+def own_pattern(folder: Path) -> None:
+    step = {"type": "ByteLevel", "add_prefix_space": True, "use_regex": False, "trim_offsets": True}
+    split = {"type": "Split", "pattern": {"Regex": r"\w"}, "behavior": "Isolated", "invert": False}
+    parts = {"type": "Sequence", "pretokenizers": [split, step]}
+    edit(folder, "tokenizer.json", lambda c: c.update(pre_tokenizer=parts))
+
+
+def twice(folder: Path) -> None:
+    pieces = unigram()
+    pieces["model"]["vocab"].append(list(pieces["model"]["vocab"][5]))
+    (folder / "tokenizer.json").write_text(json.dumps(pieces))
+    (folder / "tokswap.json").unlink()
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], None], set[str], str]] = {
     "stale template": (stale_template, {"chat_template"}, "'<|im_start|>', no token"),
     "config of another size": (short_config, {"rows", "loads"}, "declares 312 rows"),
@@ -208,8 +255,18 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], set[str], str]] = {
     "swapped start token": (swapped_start, {"shared_rows", "hidden_states"}, "special ones: '<s>'"),
     "another body": (another_body, {"untouched_tensors", "hidden_states"}, "up_proj.weight has other values"),
     "loud padding": (loud_padding, {"padded_rows"}, "is the likeliest"),
+    "read otherwise": (read_otherwise, {"tokenizer_loads"}, "AutoTokenizer doesn't do what"),
+    "no head": (no_head, {"shape_of_base"}, "the base stores a head of its own"),
+    "NaN in the body": (nan_body, {"untouched_tensors", "hidden_states", "greedy_sample"}, "not finite"),
+    "a word without a row": (no_row_for_a_word, {"ids_have_rows"}, "'far'"),
+    "a piece twice": (twice, {"no_duplicates"}, "there twice"),
     "cut short": (cut_short, {"opens"}, "truncated"),
 }  # fmt: skip
+ODD: dict[str, tuple[Callable[[Path], None], str, str]] = {
+    "one long row": (long_row, "outlier_rows", "▁wal"),
+    "long new rows": (long_new_rows, "new_row_norms", "times the norm"),
+    "a pattern of its own": (own_pattern, "gguf_pattern", "none of llama.cpp's"),
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -224,6 +281,23 @@ def test_a_damage_fails_the_check_that_is_named_for_it(
     assert expected <= failures(report)
     assert any(said in sentence(report, name) for name in expected), [sentence(report, n) for n in expected]
     assert report.facts["sound"] is False
+
+
+@pytest.mark.parametrize("oddity", ODD)
+def test_what_is_odd_is_a_warning(oddity: str, sound: Path, base: Path, tmp_path: Path) -> None:
+    do, check, said = ODD[oddity]
+    folder = tmp_path / "out"
+    shutil.copytree(sound, folder)
+    do(folder)
+    report = tokswap.verify(folder, against=base, run=False)
+    assert outcome(report, check) == "warned" and said in sentence(report, check)
+
+
+def test_every_check_has_a_damage_that_it_finds() -> None:
+    found = {name for _, names, _ in DAMAGE.values() for name in names} | {
+        name for _, name, _ in ODD.values()
+    }
+    assert {check.name for check in CHECKS} <= found
 
 
 def test_ids_without_rows_are_told_apart(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """How often a checkpoint was attacked, and how often that harmed it: runs the suites and prints the numbers.
 
-    python tests/trials.py
+    python tests/trials.py            # what follows is given to pytest, as -n 0 on one core
 
 Faults are injected into the commit one by one (deaths, torn writes, errors of the system, interrupts, kills); hostile
-inputs are run through the command in a child process under limits; edge cases are whole transplants of tiny models.
+inputs are run through the command in a child process under limits, and mutated files are opened by the library; edge cases are whole transplants of tiny models.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def main() -> None:
                 "junit_family=xunit1",
                 f"--junitxml={report}",
                 *files,
+                *sys.argv[1:],
             ]
             subprocess.run(command, stdout=sys.stderr, check=False)
             rows.append((name, *counted(report)))

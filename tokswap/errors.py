@@ -14,3 +14,7 @@ class TokswapError(Exception):
 
     def __str__(self) -> str:
         return f"{self.what} ({self.hint})"
+
+
+class NotFiniteError(TokswapError):
+    """A model computes NaN or infinity: there is nothing to measure, and verification fails."""

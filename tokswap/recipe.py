@@ -17,6 +17,7 @@ from tokswap.methods import Method, get_method
 from tokswap.vocab import MAX_TOKEN_ID
 
 MAX_RECIPE_BYTES = 1_000_000
+MAX_TOKENS = 100_000  # of YAML, four an entry: read in a second
 MAX_DEPTH = 20  # levels of lists and mappings; recipes have two or three
 # What PyYAML raises: besides its own errors those of int, float and date on a tagged or impossible value.
 _NO_YAML = (yaml.YAMLError, RecursionError, ValueError, KeyError, AttributeError, TypeError, OverflowError)
@@ -132,13 +133,17 @@ def load_recipe(path: Path) -> dict[str, Any]:
 
 
 def _refuse_tricks(path: Path, text: str) -> None:
-    """Refuse what makes a small file large or slow: aliases, and nesting deeper than any recipe's.
+    """Refuse what makes a small file large or slow: aliases, endless lists, nesting deeper than any recipe's.
 
     With PyYAML's own scanner: libyaml's looks ahead, and some of its builds crash or give up on deep nesting
     before the first bracket is handed over.
     """
     depth = 0
-    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+    for count, token in enumerate(yaml.scan(text, Loader=yaml.SafeLoader)):
+        if count > MAX_TOKENS:
+            raise TokswapError(
+                f"{path} holds more than {MAX_TOKENS:,} YAML tokens", "a recipe is a page of YAML"
+            )
         if isinstance(token, yaml.AliasToken):
             raise TokswapError(f"{path} uses YAML aliases", "write the value out where it is used")
         depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)

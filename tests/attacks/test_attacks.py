@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import transformers
-from hostile import BASES, INDEX, RECIPES, TOKENIZERS
+from hostile import BASES, INDEX, RECIPES, TOKENIZERS, UP_TO_THE_LIBRARY
 from limits import MEGABYTES, SECONDS, Ended, run, snapshot
 from tiny_models import byte_level, sentencepiece
 from transplants import llama, saved, with_tokenizer
@@ -71,10 +71,12 @@ def test_hostile_tokenizer(attack: str, base: Path, donor: Path, tmp_path: Path)
     with_tokenizer(donor, byte_level())
     spoil(donor)
     before = snapshot(tmp_path)
-    refused(
-        run(["transplant", "--base", base, "--donor", donor, "--out", tmp_path / "out", *QUICK], tmp_path),
-        said,
-    )
+    ended = run(["transplant", "--base", base, "--donor", donor, "--out", tmp_path / "out", *QUICK], tmp_path)
+    if attack in UP_TO_THE_LIBRARY and ended.code == 0:
+        assert ended.seconds < 2 * SECONDS and ended.megabytes < MEGABYTES
+        assert run(["verify", tmp_path / "out", "--files-only"], tmp_path).code == 0
+        return
+    refused(ended, said)
     assert snapshot(tmp_path) == before
 
 

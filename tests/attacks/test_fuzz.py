@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,7 +33,19 @@ FUZZ = settings(
 )
 
 
+TRIED = Counter[str]()
+
+
+@pytest.fixture(autouse=True)
+def counted(record_property: Callable[[str, object], None]) -> Iterator[None]:
+    """Say how many mutations were tried: tests/trials.py adds them up."""
+    TRIED.clear()
+    yield
+    record_property("faults", TRIED.total())
+
+
 def mutated(content: bytes, edits: Edits) -> bytes:
+    TRIED["mutations"] += 1
     for place, taken, put in edits:
         at = len(content) * place // 1000
         content = content[:at] + put + content[at + taken :]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokswap.device import choose_device, choose_dtype, free_memory, many_gpus
-from tokswap.errors import TokswapError
+from tokswap.errors import NotFiniteError, TokswapError
 from tokswap.evaluation.head import PROBE_TOKENS, captured, probed_head
 
 if TYPE_CHECKING:
@@ -189,6 +189,11 @@ def _looks_back_only(lm: LanguageModel) -> bool:
 
     ids = (lm.rows // 2 + torch.arange(PROBE_TOKENS)[None]) % lm.rows  # (1, T)
     alone, followed = final_states(lm, ids[:, :1])[0, 0], final_states(lm, ids)[0, 0]  # (d)
+    if not bool(followed.isfinite().all()):
+        raise NotFiniteError(
+            f"{type(lm.model).__name__} computes states that are not finite: a weight is NaN, infinite or too large",
+            "fetch or write the model again",
+        )
     changed = (alone.float() - followed.float()).abs().mean()
     return bool(changed <= SAME_STATE * alone.float().abs().mean())
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tokswap.device import choose_device, free_memory
-from tokswap.errors import TokswapError
+from tokswap.errors import NotFiniteError, TokswapError
 from tokswap.report import Figure
 from tokswap.verification.check import Finding, failed, first_of, not_checked, passed, warned
 from tokswap.verification.rows import not_mean, padded_ids
@@ -147,13 +147,18 @@ def too_large(subject: Subject) -> str | None:
 
 
 def why_not_run(subject: Subject) -> str | None:
-    """Say why the model can't be run as a causal language model, None where it can."""
+    """Say why the model can't be run as a causal language model, None where it can.
+
+    Raises NotFiniteError for one that runs and computes no numbers.
+    """
     if subject.checkpoint.config.get("auto_map"):
         return "the model needs code of its own, which is never run here"
     if (why := too_large(subject)) is not None:
         return why
     try:
         subject.lm  # noqa: B018 - kept for the checks that follow
+    except NotFiniteError:
+        raise  # it runs, and what it computes is wrong
     except TokswapError as error:
         return f"it can't be run as a causal language model: {error.what}"
     except (RuntimeError, TypeError, ValueError, IndexError) as error:  # of a model that wants other inputs
