@@ -3,7 +3,8 @@
     python tests/trials.py            # what follows is given to pytest, as -n 0 on one core
 
 Faults are injected into the commit one by one (deaths, torn writes, errors of the system, interrupts, kills); hostile
-inputs are run through the command in a child process under limits, and mutated files are opened by the library; edge cases are whole transplants of tiny models.
+inputs are run through the command in a child process under limits, mutated files are opened by the library; edge cases
+are whole transplants of tiny models.
 """
 
 from __future__ import annotations
