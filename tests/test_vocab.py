@@ -228,14 +228,6 @@ def test_start_id_has_a_row() -> None:
     assert make_vocab(tokens, {}, 9).start_id is None
 
 
-def test_word_starts() -> None:
-    vocab = read_vocab(WORDPIECE, {})
-    assert np.array_equal(
-        vocab.word_starts,
-        [not t.startswith("##") and not t.startswith("[U") and t != "[CLS]" for t in vocab.texts],
-    )
-
-
 def spoil(change: Any) -> dict[str, Any]:
     tokenizer = copy.deepcopy(BYTE_LEVEL)
     change(tokenizer)

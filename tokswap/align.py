@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokswap.errors import TokswapError
-from tokswap.vocab import ROLE_ORDER, Kind, Vocab
+from tokswap.token_roles import ROLE_ORDER
+from tokswap.vocab import Kind, Vocab
 
 
 class Origin(IntEnum):

@@ -10,6 +10,7 @@ from tokswap.align import Alignment, align
 from tokswap.display.text import escape
 from tokswap.evaluation.texts import Text, default_texts
 from tokswap.report import Figure, Report
+from tokswap.token_roles import ROLE_ORDER
 from tokswap.tokenization import load_tokenizer
 from tokswap.tokenizer_traits import (
     EXAMPLES,
@@ -19,7 +20,7 @@ from tokswap.tokenizer_traits import (
     lost_strings,
     unreachable,
 )
-from tokswap.vocab import ROLE_ORDER, Kind, Vocab, vocab_of
+from tokswap.vocab import Kind, Vocab, vocab_of
 
 if TYPE_CHECKING:
     from tokswap.checkpoint import Checkpoint

@@ -8,7 +8,7 @@ of " hello". Bytes are never decoded: thousands of tokens of a byte-level vocabu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -18,17 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokswap.errors import TokswapError
+from tokswap.token_roles import find_roles
+from tokswap.tokenizer_parts import BROKEN, adds_bos, list_of, section_of, steps, template_start
 
 if TYPE_CHECKING:
     from tokswap.checkpoint import Checkpoint
 
 SPACE_MARK = "▁"  # SentencePiece's stand-in for a space
 BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-_START_STEPS = ("TemplateProcessing", "BertProcessing", "RobertaProcessing")
 RESERVED = re.compile(
     r"<unused_?\d+>|<\|?reserved[^<>]*?\d+\|?>|<｜place▁holder▁no▁\d+｜>|\[unused\d+\]|<extra_id_\d+>|<SPECIAL_\d+>"
 )
-CONTROL_NAME = re.compile(r"<.+>|\[.+\]")
 # No tokenizer in use comes near this; a file that names a larger id is broken or hostile.
 MAX_TOKEN_ID = 16_777_216
 
@@ -39,41 +39,6 @@ class Kind(IntEnum):
     ORDINARY = 0
     BYTE = 1
     SPECIAL = 2
-
-
-# Roles in order of priority: a token with several is matched by the first that the other side has.
-CONFIG_ROLES = ("bos", "eos", "pad", "unk", "mask", "cls", "sep", "image", "boi", "eoi", "audio", "video")
-TEXT_ROLES: Mapping[str, tuple[str, ...]] = {
-    "turn_end": (
-        "<|im_end|>",
-        "<end_of_turn>",
-        "<turn|>",
-        "<|eot_id|>",
-        "<|eot|>",
-        "<|end|>",
-        "<|end_of_turn|>",
-    ),
-    "turn_start": (
-        "<|im_start|>",
-        "<start_of_turn>",
-        "<|turn>",
-        "<|start_header_id|>",
-        "<|header_start|>",
-        "<|start|>",
-    ),
-    "document_end": ("<|endoftext|>", "<|end_of_text|>", "<eos>", "</s>", "<｜end▁of▁sentence｜>"),
-    "fim_prefix": ("<|fim_prefix|>", "<fim_prefix>", "<|fim_begin|>", "<｜fim▁begin｜>", "<PRE>"),
-    "fim_suffix": ("<|fim_suffix|>", "<fim_suffix>", "<|fim_end|>", "<｜fim▁end｜>", "<SUF>"),
-    "fim_middle": ("<|fim_middle|>", "<fim_middle>", "<|fim_hole|>", "<｜fim▁hole｜>", "<MID>"),
-    "repo_name": ("<|repo_name|>", "<repo_name>", "<reponame>"),
-    "file_separator": ("<|file_sep|>", "<file_sep>", "<|file_separator|>"),
-    "image": ("<|image_pad|>", "<image_soft_token>", "<image>", "<|image|>"),
-    "tool_call_start": ("<tool_call>", "<|tool_call|>", "<|python_tag|>"),
-}
-# A chat model's eos is its turn end and a base model's its document end: the exact role is asked before "eos".
-ROLE_ORDER = tuple(
-    dict.fromkeys(("bos", "turn_end", "document_end", "turn_start", *CONFIG_ROLES, *TEXT_ROLES))
-)
 
 
 @dataclass(frozen=True)
@@ -128,11 +93,6 @@ class Vocab:
     def max_id(self) -> int:
         """The highest id, -1 for an empty vocabulary."""
         return int(self.ids[-1]) if len(self.ids) else -1
-
-    @property
-    def word_starts(self) -> NDArray[np.bool_]:
-        """Bool[n]: does the token begin with a space, as the first piece of a word does?"""
-        return np.fromiter((t[:1] == b" " for t in self.tokens), dtype=np.bool_, count=len(self.tokens))
 
     @property
     def out_of_rows(self) -> NDArray[np.int64]:
@@ -194,7 +154,7 @@ def read_vocab(
     `rows` is the number of embedding rows where a model is at hand; without it one row up to the highest id.
     Raises `TokswapError` for ids that collide or are out of all bounds, and for unknown model types.
     """
-    model = _mapping(tokenizer.get("model"), "model")
+    model = section_of(tokenizer.get("model"), "model")
     pieces = _model_pieces(model)
     spell = _byte_reader(tokenizer, model)
     tokens: dict[int, tuple[str, bytes, Kind]] = {}
@@ -202,10 +162,16 @@ def read_vocab(
         if token_id in tokens:
             raise _collision(token_id, tokens[token_id][0], text)
         tokens[token_id] = (text, *spell(text))
-    _add_tokens(tokens, _list(tokenizer.get("added_tokens"), "added_tokens"))
+    _add_tokens(tokens, list_of(tokenizer.get("added_tokens"), "added_tokens"))
     _check_ids(tokens)
-    start = template_start(tokenizer)
-    roles = _roles(tokens, tokenizer_config, config or {}, generation_config or {}, start)
+    roles = find_roles(
+        {i: text for i, (text, _, _) in tokens.items()},
+        dict.fromkeys(i for i, (_, _, kind) in tokens.items() if kind == Kind.SPECIAL),
+        tokenizer_config,
+        config or {},
+        generation_config or {},
+        template_start(tokenizer),
+    )
     for token_id in roles:
         text, _, _ = tokens[token_id]
         tokens[token_id] = (text, text.encode(), Kind.SPECIAL)
@@ -234,25 +200,6 @@ def vocab_of(checkpoint: Checkpoint) -> Vocab:
         raise TokswapError(f"{checkpoint.source or checkpoint.folder}: {error.what}", error.hint) from error
 
 
-def adds_bos(tokenizer: Mapping[str, Any], tokenizer_config: Mapping[str, Any]) -> bool:
-    """Tell whether encoding a text puts a start token before it: the post-processor decides, else the flag."""
-    if any(s.get("type") in _START_STEPS for s in _steps(tokenizer.get("post_processor"), "processors")):
-        return template_start(tokenizer) is not None
-    return bool(tokenizer_config.get("add_bos_token"))
-
-
-def template_start(tokenizer: Mapping[str, Any]) -> str | None:
-    """Return the special token that the post-processor puts before a text, or None."""
-    for step in _steps(tokenizer.get("post_processor"), "processors"):
-        if step.get("type") == "TemplateProcessing":
-            first = next(iter(_list(step.get("single"), "single")), None)
-            special = first.get("SpecialToken") if isinstance(first, Mapping) else None
-            return str(special["id"]) if isinstance(special, Mapping) and "id" in special else None
-        if step.get("type") in _START_STEPS:
-            return str(next(iter(_list(step.get("cls"), "cls")), ""))
-    return None
-
-
 def gpt2_alphabet() -> dict[str, int]:
     """Return the byte-level alphabet: printable character → byte, all 256 of them (`Ġ` is 0x20, `Ċ` is 0x0A)."""
     keep = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -264,18 +211,8 @@ def is_byte_level(tokenizer: Mapping[str, Any]) -> bool:
     """Tell whether a tokenizer.json spells its tokens in the byte-level alphabet."""
     model_type = (tokenizer.get("model") or {}).get("type")
     parts = (("pre_tokenizer", "pretokenizers"), ("decoder", "decoders"), ("normalizer", "normalizers"))
-    found = any(s.get("type") == "ByteLevel" for key, sub in parts for s in _steps(tokenizer.get(key), sub))
+    found = any(s.get("type") == "ByteLevel" for key, sub in parts for s in steps(tokenizer.get(key), sub))
     return found and model_type != "Unigram"
-
-
-def _steps(component: Any, children: str) -> Iterator[Mapping[str, Any]]:
-    if not isinstance(component, Mapping):
-        return
-    if component.get("type") == "Sequence":
-        for child in _list(component.get(children), children):
-            yield from _steps(child, children)
-    else:
-        yield component
 
 
 def _model_pieces(model: Mapping[str, Any]) -> Iterable[tuple[str, int]]:
@@ -284,12 +221,12 @@ def _model_pieces(model: Mapping[str, Any]) -> Iterable[tuple[str, int]]:
         kind = "BPE" if "merges" in model else "WordPiece"
     if kind == "Unigram" and isinstance(vocab, Sequence):
         if not all(isinstance(entry, Sequence) and len(entry) == 2 for entry in vocab):
-            raise TokswapError("the vocabulary has an entry that is no piece with a score", _BROKEN)
+            raise TokswapError("the vocabulary has an entry that is no piece with a score", BROKEN)
         return [(str(entry[0]), i) for i, entry in enumerate(vocab)]
     if kind in ("BPE", "WordPiece", "WordLevel") and isinstance(vocab, Mapping):
         bad = next((t for t, i in vocab.items() if not isinstance(i, int)), None)
         if bad is not None:
-            raise TokswapError(f"the vocabulary gives {bad!r} an id that is no integer", _BROKEN)
+            raise TokswapError(f"the vocabulary gives {bad!r} an id that is no integer", BROKEN)
         return list(vocab.items())
     raise TokswapError(
         f"unknown tokenizer model type {kind!r}", "tokswap reads BPE, Unigram, WordPiece and WordLevel models"
@@ -306,7 +243,7 @@ def _byte_reader(
     if is_byte_level(tokenizer):
         return _byte_level_reader(suffix)
     fallback = bool(model.get("byte_fallback")) or any(
-        s.get("type") == "ByteFallback" for s in _steps(tokenizer.get("decoder"), "decoders")
+        s.get("type") == "ByteFallback" for s in steps(tokenizer.get("decoder"), "decoders")
     )
     return _sentencepiece_reader(fallback, suffix)
 
@@ -352,12 +289,12 @@ def _add_tokens(tokens: dict[int, tuple[str, bytes, Kind]], added: Iterable[Any]
             (entry.get("id"), entry.get("content")) if isinstance(entry, Mapping) else (None, None)
         )
         if not isinstance(token_id, int) or not isinstance(text, str):
-            raise TokswapError("an added token lacks its id or its content", _BROKEN)
+            raise TokswapError("an added token lacks its id or its content", BROKEN)
         known = tokens.get(token_id)
         if known is not None and known[0] != text:
             raise _collision(token_id, known[0], text)
         if ids.setdefault(text, token_id) != token_id:
-            raise TokswapError(f"the token {text!r} has two ids: {ids[text]} and {token_id}", _BROKEN)
+            raise TokswapError(f"the token {text!r} has two ids: {ids[text]} and {token_id}", BROKEN)
         if entry.get("special") or RESERVED.fullmatch(text):
             tokens[token_id] = (text, text.encode(), Kind.SPECIAL)
         elif known is None:
@@ -366,84 +303,11 @@ def _add_tokens(tokens: dict[int, tuple[str, bytes, Kind]], added: Iterable[Any]
 
 def _check_ids(tokens: Mapping[int, Any]) -> None:
     if not tokens:
-        raise TokswapError("the tokenizer has no tokens", _BROKEN)
+        raise TokswapError("the tokenizer has no tokens", BROKEN)
     for token_id in (min(tokens), max(tokens)):
         if not 0 <= token_id < MAX_TOKEN_ID:
-            raise TokswapError(f"token id {token_id} is out of all bounds (0 to {MAX_TOKEN_ID - 1})", _BROKEN)
-
-
-def _roles(
-    tokens: Mapping[int, tuple[str, bytes, Kind]],
-    tokenizer_config: Mapping[str, Any],
-    config: Mapping[str, Any],
-    generation_config: Mapping[str, Any],
-    start: str | None,
-) -> dict[int, tuple[str, ...]]:
-    ids: dict[str, int] = {}
-    for token_id, (text, _, kind) in tokens.items():
-        if text not in ids or kind == Kind.SPECIAL:
-            ids[text] = token_id
-    found: dict[int, list[str]] = {}
-
-    def give(token_id: Any, role: str) -> None:
-        if isinstance(token_id, int) and token_id in tokens:
-            text, _, kind = tokens[token_id]
-            if kind == Kind.SPECIAL or CONTROL_NAME.fullmatch(text):  # a config may name "!" as its padding
-                found.setdefault(token_id, []).append(role)
-
-    for role, text in _config_texts(tokenizer_config):
-        give(ids.get(text), role)
-    enders: list[Any] = []
-    for role in ("bos", "eos", "pad"):
-        value = generation_config.get(f"{role}_token_id", config.get(f"{role}_token_id"))
-        named = [i for i, roles in found.items() if role in roles]
-        for token_id in value if isinstance(value, list) else [value]:
-            if not named:
-                give(token_id, role)
-            elif role == "eos" and token_id not in named:
-                enders.append(token_id)
-    started = ids.get(start or "", -1)
-    if not any("bos" in roles for roles in found.values()) and "cls" not in found.get(started, []):
-        give(started, "bos")
-    for role, texts in TEXT_ROLES.items():
-        for text in texts:  # `</s>` is an ordinary piece of HTML in some vocabularies
-            token_id = ids.get(text, -1)
-            if token_id in tokens and tokens[token_id][2] == Kind.SPECIAL:
-                give(token_id, role)
-    for token_id in enders:  # what else stops generation ends a turn, unless it is known to end documents
-        if not {"turn_end", "document_end"} & set(found.get(token_id, [])):
-            give(token_id, "turn_end")
-    for token_id, (_, _, kind) in tokens.items():
-        if kind == Kind.SPECIAL:
-            found.setdefault(token_id, [])
-    return {i: tuple(sorted({r for r in roles if r}, key=ROLE_ORDER.index)) for i, roles in found.items()}
-
-
-def _config_texts(tokenizer_config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    extra = tokenizer_config.get("extra_special_tokens")
-    named = dict(extra) if isinstance(extra, Mapping) else {}
-    for role in CONFIG_ROLES:
-        value = tokenizer_config.get(f"{role}_token", named.get(f"{role}_token"))
-        if isinstance(value, Mapping):
-            value = value.get("content")
-        if isinstance(value, str):
-            yield role, value
-
-
-def _list(value: Any, name: str) -> Sequence[Any]:
-    if value is not None and not isinstance(value, list):
-        raise TokswapError(f"the tokenizer's {name!r} is no list", _BROKEN)
-    return value or []
-
-
-def _mapping(value: Any, name: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise TokswapError(f"the tokenizer has no {name!r} section", _BROKEN)
-    return value
+            raise TokswapError(f"token id {token_id} is out of all bounds (0 to {MAX_TOKEN_ID - 1})", BROKEN)
 
 
 def _collision(token_id: int, one: str, other: str) -> TokswapError:
-    return TokswapError(f"two tokens share id {token_id}: {one!r} and {other!r}", _BROKEN)
-
-
-_BROKEN = "the tokenizer.json is damaged or made by hand: fetch it again from its origin"
+    return TokswapError(f"two tokens share id {token_id}: {one!r} and {other!r}", BROKEN)
