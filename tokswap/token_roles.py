@@ -43,7 +43,7 @@ ROLE_ORDER = tuple(
 
 
 def find_roles(
-    texts: Mapping[int, str],
+    texts: dict[int, str],
     special: Collection[int],
     tokenizer_config: Mapping[str, Any],
     config: Mapping[str, Any],
@@ -55,18 +55,15 @@ def find_roles(
     `texts` are the spellings of all tokens and `special` the ids of control tokens; `start` is what the post-processor
     puts before a text.
     """
-    ids: dict[str, int] = {}
-    for token_id, text in texts.items():
-        if text not in ids or token_id in special:
-            ids[text] = token_id
+    ids = {text: token_id for token_id, text in reversed(texts.items())}
+    ids |= {texts[token_id]: token_id for token_id in special}
     found: dict[int, list[str]] = {}
 
     def give(token_id: Any, role: str) -> None:
         if not isinstance(token_id, int) or token_id not in texts:
             return
-        if token_id in special or CONTROL_NAME.fullmatch(
-            texts[token_id]
-        ):  # a config may name "!" as its padding
+        # A config may name "!" as its padding.
+        if token_id in special or CONTROL_NAME.fullmatch(texts[token_id]):
             found.setdefault(token_id, []).append(role)
 
     for role, text in _config_texts(tokenizer_config):
