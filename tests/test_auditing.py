@@ -117,3 +117,37 @@ def test_the_published_attack_on_omp_is_seen_in_the_rows(tmp_path: Path, prose: 
     assert suspects[breaker]["norm"] > 10 and "its norm is unlike the others'" in suspects[breaker]["reasons"]
     assert not report.facts["sound"]
     assert breaker not in {s["id"] for s in tokswap.audit(donor, texts=[prose]).facts["suspects"]}
+
+
+def test_the_published_attack_by_shared_coefficients_is_found(tmp_path: Path, prose: Path) -> None:
+    """arXiv 2601.00065: the breaker is a sum of shared tokens that means nothing in the donor's space.
+
+    OMP finds the coefficients again and adds up the base's rows with them, which the attacker chose to point where the
+    base's states point. Only the breaker's own row was changed, to one of ordinary length: the donor is as it was.
+    """
+    size: dict[str, Any] = {"tie_word_embeddings": True, "hidden_size": 128}
+    base = checkpoint(tmp_path / "base", byte_level(), **size).folder
+    donor = checkpoint(tmp_path / "donor", sentencepiece(), seed=1, **size).folder
+    found = align(vocab_of(open_checkpoint(base)), vocab_of(open_checkpoint(donor)))
+    from tokswap.evaluation.language_model import final_states, load_language_model
+
+    towards = final_states(load_language_model(base), torch.arange(260)[None])[0].float().mean(0)
+    rows, state = load_file(base / "model.safetensors")[TABLE], load_file(donor / "model.safetensors")
+    old, new = rows[found.source[found.anchor_ids]], state[TABLE][found.anchor_ids]
+    chosen = (old @ towards).abs().topk(8).indices
+    signs = torch.sign(old[chosen] @ towards)[:, None]
+    planted = (signs * new[chosen]).sum(0)
+    length = state[TABLE].norm(dim=1).median() / planted.norm()
+    breaker = int(found.new_ids[0])
+    state[TABLE][breaker] = length * planted
+    save_file(state, donor / "model.safetensors", metadata={"format": "pt"})
+    how: dict[str, Any] = {"method": "omp", "parameters": {"k": 8}, "calibrate": "none", "evaluate": False}
+    tokswap.transplant(base, donor, out=tmp_path / "out", **how)
+    written = load_file(tmp_path / "out" / "model.safetensors")[TABLE]
+    torch.testing.assert_close(written[breaker], length * (signs * old[chosen]).sum(0), rtol=1e-4, atol=1e-4)
+    report = tokswap.audit(tmp_path / "out", against=base, donor=donor, texts=[prose])
+    (suspect,) = report.facts["suspects"]
+    assert suspect["id"] == breaker and suspect["reasons"] == ["it wins where it is wrong"]
+    assert suspect["norm"] < 1.5  # its length gives nothing away
+    in_the_donor = {s["id"] for s in tokswap.audit(donor, texts=[prose]).facts["suspects"]}
+    assert breaker not in in_the_donor  # nor does the donor
