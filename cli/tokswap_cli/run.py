@@ -11,16 +11,15 @@ from tokswap_cli.pages import check_page, write_page
 from tokswap_cli.progress import progress
 
 if TYPE_CHECKING:
+    from tokswap.recipe import Recipe
     from tokswap.report import Report
 
 
 def run(fields: Mapping[str, Any], *, dry_run: bool, overwrite: bool, page: str | None) -> None:
     """Check everything that can be checked at once, then plan or carry out the recipe and print its report."""
     from tokswap.pipeline import run_recipe
-    from tokswap.recipe import make_recipe
 
-    _require_sources(fields)
-    recipe = make_recipe(fields)
+    recipe = _checked(fields)
     if not dry_run and not recipe.out:
         raise TokswapError("no output folder was given", "name one with --out, or look first with --dry-run")
     check_page(page)
@@ -34,13 +33,26 @@ def run(fields: Mapping[str, Any], *, dry_run: bool, overwrite: bool, page: str 
     _say_what_next(report, dry_run=dry_run)
 
 
-def _require_sources(fields: Mapping[str, Any]) -> None:
-    for name in ("base", "donor"):
-        if not fields.get(name):
-            raise TokswapError(
-                f"no {name} was given",
-                f"name one with --{name}, as in --{name} smollm2, or take a recipe with -c",
-            )
+def _checked(fields: Mapping[str, Any]) -> Recipe:
+    """Return the recipe; what is wrong with it and what is missing are told together."""
+    from tokswap.recipe import make_recipe
+
+    wrong = [
+        TokswapError(
+            f"no {name} was given",
+            f"name one with --{name}, as in --{name} smollm2, or take a recipe with -c",
+        )
+        for name in ("base", "donor")
+        if not fields.get(name)
+    ]
+    try:
+        recipe = make_recipe({"base": "", "donor": "", **fields})
+    except TokswapError as error:
+        wrong.append(error)
+    else:
+        if not wrong:
+            return recipe
+    raise TokswapError("; ".join(error.what for error in wrong), "; ".join(error.hint for error in wrong))
 
 
 def _stages(recipe: Any) -> tuple[str, ...]:

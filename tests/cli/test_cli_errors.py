@@ -25,9 +25,9 @@ def check(ran: Any, code: int = 2) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("line", "what", "hint"),
     [
-        ("frobnicate", "no such command", "--help"),
-        ("transplan --dry-run", "no such command", "--help"),
-        ("transplant --bas x", "no such option: --bas", "--base"),
+        ("frobnicate", "frobnicate", "--help"),
+        ("transplan --dry-run", "transplan", "--help"),
+        ("transplant --bas x", "--bas", "--base"),
         ("transplant --seed many", "--seed", "transplant --help"),
         ("transplant --base", "--base", "--help"),
         ("transplant", "no base was given", "--base"),
@@ -49,7 +49,7 @@ def check(ran: Any, code: int = 2) -> tuple[str, str]:
         ("transplant -c nowhere/recipe.yaml", "no recipe", "those that ship"),
         ("transplant --base a --donor b --out c --report nowhere/r.html", "folder", "--report"),
         ("transplant --base a --donor b --out c --report .", "is a folder", "report.html"),
-        ("evaluate", "missing argument", "evaluate --help"),
+        ("evaluate", "argument", "evaluate --help"),
         ("evaluate nowhere", "nowhere", "tokswap models"),
         ("evaluate ./nowhere", "no such file", "path"),
         ("evaluate smollm2 --fail-if bpb<1", "no comparison", "bpb>1.10x"),
@@ -60,14 +60,14 @@ def check(ran: Any, code: int = 2) -> tuple[str, str]:
         ("evaluate smollm2 --text nowhere.txt", "nowhere.txt", "plain text"),
         ("evaluate smollm2 --report nowhere/r.html", "folder", "--report"),
         ("inspect nowhere", "nowhere", "tokswap models"),
-        ("compare smollm2", "missing argument", "compare --help"),
+        ("compare smollm2", "argument", "compare --help"),
         ("compare ./a ./b", "no such file or folder", "path"),
         ("models fetch smolm2", "smolm2", "smollm2"),
-        ("models fetch", "missing argument", "--help"),
+        ("models fetch", "argument", "--help"),
         ("methods onp", "no method 'onp'", "omp"),
         ("recipes show zz", "no recipe 'zz'", "gemma3-smollm2"),
         ("recipes validate zz.yaml", "no recipe", "those that ship"),
-        ("recipes frob", "no such command", "--help"),
+        ("recipes frob", "frob", "--help"),
     ],
 )
 def test_bad_input(cli: Any, line: str, what: str, hint: str, tmp_path: Path, monkeypatch: Any) -> None:
@@ -89,7 +89,8 @@ def test_a_recipe_is_told_all_its_errors_at_once(cli: Any, tmp_path: Path) -> No
                 name in error for name in ("'donnor' (did you mean 'donor'?)", "metod", "seed", "donor:")
             )
         else:
-            assert "no donor was given" in check(ran)[0]
+            error, _ = check(ran)
+            assert all(name in error for name in ("no donor was given", "'donnor'", "metod", "seed"))
 
 
 @pytest.mark.parametrize("text", ["a: &x [1]\nb: *x\n", "- 1\n", "", "a: [1", "\x00", "base: {a: 1}\n"])
