@@ -17,6 +17,7 @@ from transplants import moved, with_tokenizer
 
 import tokswap
 from tokswap.checkpoint import open_checkpoint
+from tokswap.methods import methods
 from tokswap.vocab import vocab_of
 
 sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
@@ -73,9 +74,15 @@ def bits(folder: Path) -> dict[str, bytes]:
 
 @FEW
 @given(
-    seed=st.integers(0, 99), padding=PADDING, dtype=DTYPES, tied=st.booleans(), shards=st.sampled_from([1, 2])
+    method=st.sampled_from(["auto", *(name for name, found in methods().items() if not found.parallel)]),
+    seed=st.integers(0, 99),
+    padding=PADDING,
+    dtype=DTYPES,
+    tied=st.booleans(),
+    shards=st.sampled_from([1, 2]),
 )
 def test_on_its_own_tokenizer_a_model_stays_what_it_is(
+    method: str,
     seed: int,
     padding: int,
     dtype: torch.dtype,
@@ -85,7 +92,7 @@ def test_on_its_own_tokenizer_a_model_stays_what_it_is(
 ) -> None:
     root = tmp_path_factory.mktemp("same")
     base = model(root / "base", seed, TOKENS + padding, dtype, tied=tied, shards=shards)
-    out = moved(base, base, root / "out")
+    out = moved(base, base, root / "out", method=method)
     assert bits(out) == bits(base)
     for path in base.glob("*.safetensors"):
         assert (out / path.name).read_bytes() == path.read_bytes()
