@@ -226,12 +226,12 @@ def test_a_second_run_for_the_same_output_is_refused_at_once(
 
     def hold(done: int, total: int) -> None:
         started.set()
-        go_on.wait(20)
+        go_on.wait(120)
 
     first = threading.Thread(target=lambda: command(base, out, Quick(), on_progress=hold))
     first.start()
     try:
-        assert started.wait(20)
+        assert started.wait(120)
         with pytest.raises(TokswapError, match="another run is writing"):
             command(base, out, Quick())
         pid = forked(lambda: command(base, out, Quick()))
