@@ -227,9 +227,10 @@ def trim(
     under their old ids. Bits per byte are measured on `evaluation_texts`, None standing for the beginnings of `texts`.
     With `dry_run` nothing is written. Raises TokswapError for whatever a person can mend; `out` is then as it was.
     """
+    from tokswap.corpora import open_corpora
     from tokswap.evaluation.texts import load_texts
     from tokswap.sources import open_source
-    from tokswap.trimming import Size, open_corpora, trim_checkpoint
+    from tokswap.trimming import Size, trim_checkpoint
 
     size = Size(keep, coverage, keep_ids, pad_to_multiple_of)
     corpora = open_corpora([fspath(text) for text in texts], field)
