@@ -249,6 +249,49 @@ def trim(
     )
 
 
+def train_supertokens(
+    texts: Sequence[Source],
+    *,
+    out: Source,
+    vocab_size: int,
+    transition: int | None = None,
+    max_words: int = 4,
+    digits: int = 3,
+    base: Source | None = None,
+    held_out: Sequence[Source] | None = None,
+    field: str = "text",
+    most_bytes: int = 100_000_000,
+    overwrite: bool = False,
+    on_progress: Progress | None = None,
+) -> Report:
+    """Train a SuperBPE tokenizer on `texts`, write its tokenizer.json to `out`, and return what it gains.
+
+    `texts` are files, folders or patterns, read as they stream; stage 2 holds `most_bytes` bytes of them. Words may be
+    joined from token `transition` on (None: 4/5 of `vocab_size`), up to `max_words` of them. `held_out` texts are
+    measured, None standing for those that come with tokswap, beside ordinary BPE of the same size and `base`. Raises
+    TokswapError for texts and sizes that can't be used; `out` is then as it was.
+    """
+    from tokswap.corpora import open_corpora
+    from tokswap.sources import open_source
+    from tokswap.supertokens.superbpe import Settings
+    from tokswap.supertokens.train import train_tokenizer
+
+    settings = Settings(
+        vocab_size, vocab_size * 4 // 5 if transition is None else transition, max_words, digits
+    )
+    opened = None if base is None else open_source(fspath(base), only_tokenizer=True, on_progress=on_progress)
+    return train_tokenizer(
+        open_corpora([fspath(text) for text in texts], field),
+        settings,
+        Path(out).expanduser(),
+        held_out=texts_of(held_out),
+        base=opened,
+        most_bytes=most_bytes,
+        overwrite=overwrite,
+        on_progress=on_progress,
+    )
+
+
 def doctor(source: Source | None = None, *, on_progress: Progress | None = None) -> Report:
     """Look at this machine and, with `source`, at a model or tokenizer before it is used.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from typing import Any
@@ -99,7 +100,7 @@ def spelt(token: bytes) -> str:
 def test_both_stages_are_brute_force_merge_for_merge(max_words: int) -> None:
     text = corpus(150)
     how = Settings(vocab_size=460, transition=330, max_words=max_words)
-    trained = train_superbpe(lambda: [text], how, most_bytes=10**6)
+    trained = train_superbpe([text], [text], how, most_bytes=10**6)
     merges = [tuple(m) for m in trained.tokenizer["model"]["merges"]]
     expected = [(spelt(a), spelt(b)) for a, b in by_hand(text, how)]
     assert merges == expected
@@ -111,7 +112,7 @@ def test_without_a_word_limit_it_is_what_the_library_learns() -> None:
     """Stage 1's tokens as private characters, ordinary training on the strings."""
     text = corpus(400, seed=1)
     how = Settings(vocab_size=530, transition=330, max_words=99)
-    trained = train_superbpe(lambda: [text], how, most_bytes=10**6)
+    trained = train_superbpe([text], [text], how, most_bytes=10**6)
     first = load_tokenizer(stage_one(train_words([text], how), how))
     found = first.encode(text)
     strings, tokens = [""], found.tokens
@@ -129,8 +130,6 @@ def test_without_a_word_limit_it_is_what_the_library_learns() -> None:
         vocab_size=len(set("".join(strings))) + stage_two, min_frequency=2, show_progress=False
     )
     engine.train_from_iterator(strings, trainer)
-    import json
-
     theirs = json.loads(engine.to_str())["model"]["merges"]
     names = {chr(0x20000 + i): first.id_to_token(i) for i in range(how.transition)}
     expected = [["".join(names[c] for c in half) for half in merge] for merge in theirs]
@@ -155,7 +154,7 @@ def test_a_stretch_is_a_union_of_words(text: str, digits: int) -> None:
 def test_the_text_is_encoded_as_training_left_it_and_comes_back() -> None:
     text = corpus(300, seed=2)
     how = Settings(vocab_size=480, transition=330)
-    trained = train_superbpe(lambda: [text[:4000], text[4000:]], how, most_bytes=10**6)
+    trained = train_superbpe([text], [text[:4000], text[4000:]], how, most_bytes=10**6)
     engine = load_tokenizer(trained.tokenizer)
     ids = engine.encode(text).ids
     assert engine.decode(ids) == text
@@ -167,7 +166,7 @@ def test_the_text_is_encoded_as_training_left_it_and_comes_back() -> None:
 
 def test_stage_two_reads_no_more_than_it_may() -> None:
     blocks = [corpus(40, seed=i) for i in range(60)]
-    trained = train_superbpe(lambda: iter(blocks), Settings(400, 330), most_bytes=len(blocks[0]))
+    trained = train_superbpe(blocks, iter(blocks), Settings(400, 330), most_bytes=len(blocks[0]))
     assert len(blocks[0]) <= trained.read < sum(map(len, blocks)) / 2
 
 
@@ -179,4 +178,4 @@ def test_a_transition_outside_the_vocabulary_is_refused(size: int, transition: i
 
 def test_too_little_text_is_said() -> None:
     with pytest.raises(TokswapError, match="tokens of words"):
-        train_superbpe(lambda: ["one two\n"], Settings(4000, 3000), most_bytes=100)
+        train_superbpe(["one two\n"], ["one two\n"], Settings(4000, 3000), most_bytes=100)

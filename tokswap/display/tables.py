@@ -54,6 +54,7 @@ def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
         evaluation,
         leaderboard,
         mixture,
+        supertokens,
         tokenizers,
         transplant,
         trimming,
@@ -63,6 +64,7 @@ def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
     return {
         "plan": transplant.plan_tables,
         "transplant": transplant.transplant_tables,
+        "supertokens": supertokens.supertokens_tables,
         "trim": trimming.trim_tables,
         "evaluation": evaluation.evaluation_tables,
         "leaderboard": leaderboard.leaderboard_tables,

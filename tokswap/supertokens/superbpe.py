@@ -62,24 +62,25 @@ class Trained:
 
 
 def train_superbpe(
-    blocks: Callable[[], Iterable[str]],
+    words: Iterable[str],
+    stretches: Iterable[str],
     settings: Settings,
     *,
     most_bytes: int,
     on_progress: Say | None = None,
 ) -> Trained:
-    """Train on text that `blocks` yields anew at each call; stage 2 holds its first `most_bytes` bytes in memory.
+    """Train stage 1 on the blocks of `words`, stage 2 on those of `stretches`, of which it holds `most_bytes` bytes.
 
     Raises TokswapError where the text has too few different words for the transition.
     """
-    ordinary = train_words(blocks(), settings)
+    ordinary = train_words(words, settings)
     if len(ordinary["model"]["vocab"]) < settings.transition:
         raise TokswapError(
             f"the text yields only {len(ordinary['model']['vocab']):,} tokens of words",
             "give more text, or a lower --transition",
         )
     first = stage_one(ordinary, settings)
-    symbols, breaks, read = _encoded(first, blocks(), most_bytes, on_progress)
+    symbols, breaks, read = _encoded(first, stretches, most_bytes, on_progress)
     texts = _texts(first)
     breaks |= after_colons(symbols, texts)
     trainer = MergeTrainer(symbols, breaks, texts, lambda a, b: words_in(a + b) <= settings.max_words)
