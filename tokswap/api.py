@@ -79,18 +79,28 @@ def evaluate(
 
 
 def compare(
-    a: Source, b: Source, *, texts: Sequence[Source] | None = None, on_progress: Progress | None = None
+    a: Source,
+    b: Source,
+    *more: Source,
+    texts: Sequence[Source] | None = None,
+    parallel: str | None = None,
+    on_progress: Progress | None = None,
 ) -> Report:
     """Compare two tokenizers: what they share, how they cut texts and numbers, what they can't represent.
 
-    `texts` as for `evaluate`. Raises TokswapError for tokenizers and texts that can't be used.
+    With `more` of them the report has the figures on texts alone. `texts` as for `evaluate`; `parallel` names the one
+    that the others are translations of. Raises TokswapError for tokenizers and texts that can't be used.
     """
     from tokswap.comparison import compare as compare_checkpoints
     from tokswap.sources import open_source
+    from tokswap.tokenizer_metrics import measure_tokenizers
 
     chosen = texts_of(texts)
-    opened = [open_source(fspath(name), only_tokenizer=True, on_progress=on_progress) for name in (a, b)]
-    return compare_checkpoints(opened[0], opened[1], chosen)
+    names = [fspath(name) for name in (a, b, *more)]
+    opened = [open_source(name, only_tokenizer=True, on_progress=on_progress) for name in names]
+    if more:
+        return measure_tokenizers(opened, chosen, parallel=parallel)
+    return compare_checkpoints(opened[0], opened[1], chosen, parallel=parallel)
 
 
 def leaderboard(

@@ -69,6 +69,7 @@ def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
         "evaluation": evaluation.evaluation_tables,
         "leaderboard": leaderboard.leaderboard_tables,
         "comparison": tokenizers.comparison_tables,
+        "tokenizers": tokenizers.metrics_tables,
         "inspection": tokenizers.inspection_tables,
         "mixture": mixture.mixture_tables,
         "verification": verification.verification_tables,

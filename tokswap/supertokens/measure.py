@@ -3,38 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tokswap.evaluation.spans import token_spans
 from tokswap.evaluation.texts import Text
+from tokswap.reading import Reader
 from tokswap.report import Figure, Report
-from tokswap.tokenization import load_tokenizer
-from tokswap.vocab import Vocab, read_vocab
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A tokenizer that reads texts: its engine and its vocabulary."""
-
-    engine: Any
-    vocab: Vocab
-
-    def borders(self, document: str) -> NDArray[np.int64]:
-        """Return Int[n]: the byte of the document at which each token ends."""
-        found = self.engine.encode(document, add_special_tokens=False)
-        if not found.ids:
-            return np.zeros(0, dtype=np.int64)
-        tokens = [self.vocab.bytes_of(i) for i in found.ids]
-        return token_spans(document, tokens, found.offsets).ends
-
-
-def open_reader(tokenizer: Mapping[str, Any], name: str = "the tokenizer") -> Reader:
-    """Return the reader of a parsed tokenizer.json."""
-    return Reader(load_tokenizer(tokenizer, name), read_vocab(tokenizer, {}))
 
 
 def measure(new: Reader, others: Mapping[str, Reader], texts: Mapping[str, Text]) -> Report:
@@ -45,7 +20,7 @@ def measure(new: Reader, others: Mapping[str, Reader], texts: Mapping[str, Text]
 
 def _figures(new: Reader, others: Mapping[str, Reader], text: Text) -> dict[str, Figure]:
     words = sum(len(document.split()) for document in text.documents)
-    ends = [new.borders(document) for document in text.documents]
+    ends = [new.read(document)[1] for document in text.documents]
     tokens = sum(map(len, ends))
     figures = {
         "bytes": Figure(text.bytes, "bytes"),
@@ -53,7 +28,7 @@ def _figures(new: Reader, others: Mapping[str, Reader], text: Text) -> dict[str,
         "words_per_token": Figure(words / max(tokens, 1), "words/token"),
     }
     for name, other in others.items():
-        theirs = [other.borders(document) for document in text.documents]
+        theirs = [other.read(document)[1] for document in text.documents]
         figures |= _beside(name, text.bytes, ends, theirs)
     return figures
 

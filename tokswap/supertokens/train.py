@@ -12,12 +12,11 @@ from tokswap.display.text import escape
 from tokswap.errors import TokswapError
 from tokswap.evaluation.texts import Text
 from tokswap.graft import as_json
+from tokswap.reading import Reader, open_reader, reader_of
 from tokswap.report import Figure, Report
-from tokswap.supertokens.measure import Reader, measure, open_reader
+from tokswap.supertokens.measure import measure
 from tokswap.supertokens.superbpe import END_OF_TEXT, Settings, Trained, train_superbpe, words_in
-from tokswap.tokenization import load_tokenizer
 from tokswap.tokenizer_traits import EXAMPLES, unreachable
-from tokswap.vocab import vocab_of
 from tokswap.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -94,9 +93,7 @@ def _report(
     new, ordinary = open_reader(trained.tokenizer), open_reader(trained.ordinary)
     others = {"ordinary": ordinary}
     if base is not None:
-        others["base"] = Reader(
-            load_tokenizer(base.tokenizer, f"the tokenizer of {base.source}"), vocab_of(base)
-        )
+        others["base"] = reader_of(base)
     reach = unreachable(new.engine, new.vocab)
     superwords = [token for token in new.vocab.tokens[settings.transition :] if words_in(token) > 1]
     figures = {
