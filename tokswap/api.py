@@ -79,18 +79,28 @@ def evaluate(
 
 
 def compare(
-    a: Source, b: Source, *, texts: Sequence[Source] | None = None, on_progress: Progress | None = None
+    a: Source,
+    b: Source,
+    *more: Source,
+    texts: Sequence[Source] | None = None,
+    parallel: str | None = None,
+    on_progress: Progress | None = None,
 ) -> Report:
     """Compare two tokenizers: what they share, how they cut texts and numbers, what they can't represent.
 
-    `texts` as for `evaluate`. Raises TokswapError for tokenizers and texts that can't be used.
+    With `more` of them the report has the figures on texts alone. `texts` as for `evaluate`; `parallel` names the one
+    that the others are translations of. Raises TokswapError for tokenizers and texts that can't be used.
     """
     from tokswap.comparison import compare as compare_checkpoints
     from tokswap.sources import open_source
+    from tokswap.tokenizer_metrics import measure_tokenizers
 
     chosen = texts_of(texts)
-    opened = [open_source(fspath(name), only_tokenizer=True, on_progress=on_progress) for name in (a, b)]
-    return compare_checkpoints(opened[0], opened[1], chosen)
+    names = [fspath(name) for name in (a, b, *more)]
+    opened = [open_source(name, only_tokenizer=True, on_progress=on_progress) for name in names]
+    if more:
+        return measure_tokenizers(opened, chosen, parallel=parallel)
+    return compare_checkpoints(opened[0], opened[1], chosen, parallel=parallel)
 
 
 def leaderboard(
@@ -227,9 +237,10 @@ def trim(
     under their old ids. Bits per byte are measured on `evaluation_texts`, None standing for the beginnings of `texts`.
     With `dry_run` nothing is written. Raises TokswapError for whatever a person can mend; `out` is then as it was.
     """
+    from tokswap.corpora import open_corpora
     from tokswap.evaluation.texts import load_texts
     from tokswap.sources import open_source
-    from tokswap.trimming import Size, open_corpora, trim_checkpoint
+    from tokswap.trimming import Size, trim_checkpoint
 
     size = Size(keep, coverage, keep_ids, pad_to_multiple_of)
     corpora = open_corpora([fspath(text) for text in texts], field)
@@ -244,6 +255,49 @@ def trim(
         dry_run=dry_run,
         overwrite=overwrite,
         device=device,
+        on_progress=on_progress,
+    )
+
+
+def train_supertokens(
+    texts: Sequence[Source],
+    *,
+    out: Source,
+    vocab_size: int,
+    transition: int | None = None,
+    max_words: int = 4,
+    digits: int = 3,
+    base: Source | None = None,
+    held_out: Sequence[Source] | None = None,
+    field: str = "text",
+    most_bytes: int = 100_000_000,
+    overwrite: bool = False,
+    on_progress: Progress | None = None,
+) -> Report:
+    """Train a SuperBPE tokenizer on `texts`, write its tokenizer.json to `out`, and return what it gains.
+
+    `texts` are files, folders or patterns, read as they stream; stage 2 holds `most_bytes` bytes of them. Words may be
+    joined from token `transition` on (None: 4/5 of `vocab_size`), up to `max_words` of them. `held_out` texts are
+    measured, None standing for those that come with tokswap, beside ordinary BPE of the same size and `base`. Raises
+    TokswapError for texts and sizes that can't be used; `out` is then as it was.
+    """
+    from tokswap.corpora import open_corpora
+    from tokswap.sources import open_source
+    from tokswap.supertokens.superbpe import Settings
+    from tokswap.supertokens.train import train_tokenizer
+
+    settings = Settings(
+        vocab_size, vocab_size * 4 // 5 if transition is None else transition, max_words, digits
+    )
+    opened = None if base is None else open_source(fspath(base), only_tokenizer=True, on_progress=on_progress)
+    return train_tokenizer(
+        open_corpora([fspath(text) for text in texts], field),
+        settings,
+        Path(out).expanduser(),
+        held_out=texts_of(held_out),
+        base=opened,
+        most_bytes=most_bytes,
+        overwrite=overwrite,
         on_progress=on_progress,
     )
 

@@ -12,6 +12,7 @@ from tokswap.evaluation.texts import Text, default_texts
 from tokswap.report import Figure, Report
 from tokswap.token_roles import ROLE_ORDER
 from tokswap.tokenization import load_tokenizer
+from tokswap.tokenizer_metrics import measure_tokenizers
 from tokswap.tokenizer_traits import (
     EXAMPLES,
     NASTY_STRINGS,
@@ -35,11 +36,14 @@ class _Side:
     engine: Any
 
 
-def compare(a: Checkpoint, b: Checkpoint, texts: Mapping[str, Text] | None = None) -> Report:
+def compare(
+    a: Checkpoint, b: Checkpoint, texts: Mapping[str, Text] | None = None, *, parallel: str | None = None
+) -> Report:
     """Compare the tokenizers of two checkpoints; their weights, if any, play no part.
 
     Tokens are the same when their bytes or their roles agree, whatever their spelling. `texts` None takes those
-    that come with tokswap. Raises TokswapError for a tokenizer that is missing or broken.
+    that come with tokswap; `parallel` as for `measure_tokenizers`, whose figures are the section "metrics". Raises
+    TokswapError for a tokenizer that is missing or broken.
     """
     sides = _side(a), _side(b)
     forth = align(sides[0].vocab, sides[1].vocab)
@@ -61,6 +65,7 @@ def compare(a: Checkpoint, b: Checkpoint, texts: Mapping[str, Text] | None = Non
             "a": _traits(sides[0]),
             "b": _traits(sides[1]),
             "texts": Report("texts", sections=by_text),
+            "metrics": measure_tokenizers((a, b), chosen, parallel=parallel),
         },
     )
 

@@ -27,6 +27,7 @@ from tokswap_cli import (
     output,
     recipes,
     restore,
+    supertokens,
     transplant,
     trim,
     verify,
@@ -57,6 +58,7 @@ app = typer.Typer(
 for module in (
     transplant,
     trim,
+    supertokens,
     verify,
     restore,
     doctor,

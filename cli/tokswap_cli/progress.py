@@ -25,6 +25,8 @@ UNITS: Mapping[str, str] = {
     "calibrate": "documents",
     "count": "bytes",
     "replay": "words",
+    "encode": "bytes",
+    "merge": "tokens",
 }
 
 

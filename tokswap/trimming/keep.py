@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -56,8 +57,10 @@ def choose_kept(
 
     used = np.flatnonzero(counts).tolist()
     staying = closure([*protected, *used], all_needs)
-    allowance = (1 - coverage) * float(counts.sum()) if keep is None else float("inf")
-    _drop_leaves(staying, counts, set(protected), all_needs, allowance, at_least=keep or 0)
+    total = int(counts.sum())
+    # Rounded before it is rounded up: 0.8 × 100 must be 80, whatever floats make of it.
+    losable = total if keep is not None else total - math.ceil(round(coverage * total, 6))
+    _drop_leaves(staying, counts, set(protected), all_needs, losable, at_least=keep or 0)
     if keep is not None and len(staying) > keep:
         raise TokswapError(
             f"{keep:,} tokens are too few: {len(staying):,} must stay",
@@ -91,11 +94,11 @@ def _drop_leaves(
     counts: NDArray[np.int64],
     protected: Collection[int],
     needs: Needs,
-    allowance: float,
+    losable: int,
     *,
     at_least: int,
 ) -> None:
-    """Take the least used leaves out of `staying`, in place, while the text loses no more than `allowance` tokens."""
+    """Take the least used leaves out of `staying`, in place, while the text loses no more than `losable` tokens."""
     dependents = Counter(part for token_id in staying for part in needs(token_id))
     weights = {token_id: int(counts[token_id]) for token_id in staying}
     leaves = [(weights[i], -i) for i in staying if not dependents[i] and i not in protected]
@@ -103,8 +106,8 @@ def _drop_leaves(
     while leaves and len(staying) > at_least:
         weight, negative = heapq.heappop(leaves)
         token_id = -negative
-        allowance -= int(counts[token_id])
-        if allowance < 0:
+        losable -= int(counts[token_id])
+        if losable < 0:
             return
         staying.discard(token_id)
         for part in needs(token_id):

@@ -67,13 +67,12 @@ def _spelling(vocab: Vocab, tokenizer: Mapping[str, Any]) -> set[int]:
     text = vocab.kinds != Kind.SPECIAL
     out = set(vocab.ids[text & (single | (vocab.kinds == Kind.BYTE))].tolist())
     model = tokenizer["model"]
-    fallback = (
-        model.get("byte_fallback") and sum(map(bool, map(BYTE_PIECE.fullmatch, vocab.texts))) == ALL_BYTES
-    )
-    if is_byte_level(tokenizer) or fallback:
+    pieces = sum(BYTE_PIECE.fullmatch(text) is not None for text in vocab.texts)
+    in_bytes = is_byte_level(tokenizer) or (model.get("byte_fallback") and pieces == ALL_BYTES)
+    suffix = model.get("end_of_word_suffix") or ""
+    if in_bytes and not suffix:  # with a suffix, a byte that ends a word is a token of its own
         return out
     prefix = model.get("continuing_subword_prefix") or ("##" if model.get("type") == "WordPiece" else "")
-    suffix = model.get("end_of_word_suffix") or ""
     return out | {
         token_id
         for token_id, spelling in zip(vocab.ids.tolist(), vocab.texts, strict=True)

@@ -9,7 +9,7 @@ from tokswap.plan import Plan, size_figures
 from tokswap.report import Figure, Report
 from tokswap.tokenization import load_tokenizer
 from tokswap.tokenizer_traits import EXAMPLES, unreachable
-from tokswap.trimming.corpus import Counted
+from tokswap.trimming.counting import Counted
 from tokswap.trimming.keep import Kept
 
 

@@ -16,6 +16,7 @@ from tokswap import __version__
 from tokswap.assembly import PROCESSOR_FILES, check_staged, libraries, new_files, new_tensors
 from tokswap.checkpoint import Checkpoint, open_checkpoint, read_embeddings, read_json
 from tokswap.commit import check_output, write
+from tokswap.corpora import Corpus
 from tokswap.errors import TokswapError
 from tokswap.initialise import Embeddings, initialise
 from tokswap.pieces import spell
@@ -25,7 +26,7 @@ from tokswap.report import Report
 from tokswap.sources import public_name
 from tokswap.tokenization import load_tokenizer
 from tokswap.trimming.card import trim_card
-from tokswap.trimming.corpus import Corpus, Counted, count_tokens
+from tokswap.trimming.counting import Counted, count_tokens
 from tokswap.trimming.keep import Kept, choose_kept
 from tokswap.trimming.needs import needs_of
 from tokswap.trimming.plan import new_ids, trim_plan

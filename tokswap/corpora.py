@@ -1,23 +1,14 @@
-"""The text that decides: streamed from files of any size, counted by token, and its beginning to measure on."""
+"""Texts of any size, streamed from the files, folders and patterns that a person names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tokswap.errors import TokswapError
 from tokswap.evaluation.texts import Text
 from tokswap.mixture.corpus import category_files, read_texts, spans_of
-from tokswap.tokenizer_traits import encode
-
-# Blocks of a quarter of a megabyte encoded at once: their results take some tens of megabytes.
-BLOCKS = 8
 
 
 @dataclass(frozen=True)
@@ -47,24 +38,6 @@ class Corpus:
         return Text(self.name, (block,)).first(most_bytes)
 
 
-@dataclass(frozen=True)
-class Counted:
-    """`counts` Int64[V] of tokens by id, and the bytes of UTF-8 that they were cut from."""
-
-    counts: NDArray[np.int64]
-    bytes: int
-
-    @property
-    def tokens(self) -> int:
-        """The tokens of the text."""
-        return int(self.counts.sum())
-
-    @property
-    def bytes_per_token(self) -> float:
-        """Bytes of text that a token stands for, 0 for no text."""
-        return self.bytes / max(self.tokens, 1)
-
-
 def open_corpora(sources: Sequence[str | Path], field: str = "text") -> list[Corpus]:
     """Return a corpus for each file, folder or pattern; raises TokswapError for one that names nothing."""
     out: dict[str, Corpus] = {}
@@ -73,19 +46,3 @@ def open_corpora(sources: Sequence[str | Path], field: str = "text") -> list[Cor
         name = name if name not in out else str(source)
         out[name] = Corpus(name, tuple(category_files(name, [source])), field)
     return list(out.values())
-
-
-def count_tokens(
-    engine: Any, blocks: Iterable[str], size: int, on_bytes: Callable[[int], None] | None = None
-) -> Counted:
-    """Count the tokens of a text by id (below `size`), without special tokens put around it."""
-    counts = np.zeros(size, dtype=np.int64)
-    read = 0
-    left = iter(blocks)
-    while several := list(islice(left, BLOCKS)):
-        for ids in encode(engine, several):
-            counts += np.bincount(np.asarray(ids, dtype=np.int64), minlength=size)
-        read += sum(len(block.encode()) for block in several)
-        if on_bytes is not None:
-            on_bytes(read)
-    return Counted(counts, read)

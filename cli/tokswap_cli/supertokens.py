@@ -1,0 +1,148 @@
+"""`tokswap supertokens`: tokenizers with tokens longer than words."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from tokswap.errors import TokswapError
+from tokswap_cli import options, output
+from tokswap_cli.pages import check_page, write_page
+from tokswap_cli.progress import progress
+
+EPILOG = options.examples(
+    "tokswap supertokens train --text texts/en --vocab-size 16000 --transition 12000 --out tokenizer.json"
+)
+TRAIN_EPILOG = options.examples(
+    "tokswap supertokens train --text texts/en --vocab-size 16000 --transition 12000 --out tokenizer.json",
+    "tokswap supertokens train --text texts/en --vocab-size 16000 --transition 12000 --out t.json --base smollm2",
+    "tokswap transplant --base smollm2 --donor tokenizer.json --out smollm2-superwords",
+)
+STYLES = ("superbpe",)
+
+group = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Train tokenizers with tokens longer than words."
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the sub-commands."""
+    group.callback()(_group)
+    group.command("train", epilog=TRAIN_EPILOG)(train)
+    app.add_typer(group, name="supertokens", epilog=EPILOG)
+
+
+def _group() -> None:
+    """Train tokenizers with tokens longer than words."""
+
+
+def train(
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--text",
+            metavar="FILES",
+            help="What to learn from: a file, a folder or a pattern of plain text, .jsonl or .parquet, also as .gz "
+            "or .zst, e.g. --text texts/en; may be repeated.",
+        ),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="The tokenizer to write, e.g. --out tokenizer.json."
+        ),
+    ] = None,
+    vocab_size: Annotated[
+        int, typer.Option("--vocab-size", metavar="N", help="Tokens in all, e.g. --vocab-size 32000.")
+    ] = 32_000,
+    transition: Annotated[
+        int | None,
+        typer.Option(
+            "--transition",
+            metavar="T",
+            help="Tokens after which words may be joined (default: 4/5 of --vocab-size), e.g. --transition 24000.",
+        ),
+    ] = None,
+    max_words: Annotated[
+        int,
+        typer.Option("--max-words", metavar="N", min=1, help="Words in a token at most, e.g. --max-words 4."),
+    ] = 4,
+    digits: Annotated[
+        int,
+        typer.Option(
+            "--digits", metavar="N", min=1, max=3, help="Digits in a token at most, e.g. --digits 1."
+        ),
+    ] = 3,
+    style: Annotated[
+        str, typer.Option("--style", metavar="STYLE", help="How it learns: superbpe, as in --style superbpe.")
+    ] = "superbpe",
+    base: Annotated[
+        str | None,
+        typer.Option("--base", metavar="SOURCE", help="A tokenizer to compare with, e.g. --base smollm2."),
+    ] = None,
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--held-out",
+            metavar="FILE",
+            help="Plain text to measure on (default: the texts that come with tokswap), e.g. --held-out new.txt; may "
+            "be repeated.",
+        ),
+    ] = None,
+    field: Annotated[
+        str,
+        typer.Option(
+            "--field", metavar="NAME", help="Where .jsonl and .parquet hold their text, e.g. --field body."
+        ),
+    ] = "text",
+    most_bytes: Annotated[
+        int,
+        typer.Option(
+            "--max-bytes",
+            metavar="N",
+            min=1,
+            help="Bytes of text that the second stage holds, e.g. --max-bytes 20000000; larger texts are thinned out.",
+        ),
+    ] = 100_000_000,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+    report: options.ReportPath = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a tokenizer whose tokens may be longer than words.
+
+    First ordinary BPE, then merges across words (SuperBPE); with what it gains over ordinary BPE of the same size.
+    """
+    output.begin(quiet=quiet, as_json=as_json)
+    from tokswap import api
+
+    if style not in STYLES:
+        raise TokswapError(f"there is no style {style!r}", f"the styles are {', '.join(STYLES)}")
+    if not text or not out:
+        missing = "text" if not text else "output file"
+        raise TokswapError(f"no {missing} was given", "name them with --text texts/en --out tokenizer.json")
+    check_page(report)
+    with progress(("encode", "merge")) as on_progress:
+        result = api.train_supertokens(
+            text,
+            out=out,
+            vocab_size=vocab_size,
+            transition=transition,
+            max_words=max_words,
+            digits=digits,
+            base=base,
+            held_out=held_out,
+            field=field,
+            most_bytes=most_bytes,
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
+    output.show(result)
+    output.warn(result.all_warnings())
+    write_page(result, report)
+    output.message(f"written: {out}")
+    output.hint(
+        f"move a model onto it with: tokswap transplant --base smollm2 --donor {shlex.quote(out)} --dry-run"
+    )

@@ -1,0 +1,42 @@
+"""Tables of a trained tokenizer: what it holds, and what it makes of held-out text beside others."""
+
+from __future__ import annotations
+
+from tokswap.display.tables import Table, pairs
+from tokswap.display.text import amount, escape, label, words
+from tokswap.report import Report
+
+OTHERS = ("ordinary", "base")
+COLUMNS = ("{}_bytes_per_token", "{}_gain", "{}_borders_kept", "{}_borders_new")
+
+
+def supertokens_tables(report: Report) -> list[Table]:
+    """Return the tokenizer, and one table of the texts for each tokenizer beside it."""
+    figures, facts = report.figures, report.facts
+    rows = [(label(name), words(facts[name])) for name in ("out", "style", "transition", "max_words")]
+    rows += [
+        (label(name), amount(figure) + (f" ({figure.note})" if figure.note else ""))
+        for name, figure in figures.items()
+    ]
+    rows += [("superwords, as", words(facts["superwords"]))]
+    if facts["unreachable_examples"]:
+        rows.append(("unreachable, as", words(facts["unreachable_examples"])))
+    out = [pairs("Tokenizer", rows)]
+    return out + [_beside(report, name) for name in OTHERS if f"{name}_overlap" in figures]
+
+
+def _beside(report: Report, other: str) -> Table:
+    named = "ordinary BPE of the same size" if other == "ordinary" else escape(str(report.facts["base"]))
+    columns = (
+        "text", "bytes/token", "words/token", "bytes/token there", "gain, x", "its borders kept", "borders new",
+    )  # fmt: skip
+    rows = tuple(
+        (
+            escape(name),
+            amount(one.figures["bytes_per_token"]),
+            amount(one.figures["words_per_token"]),
+            *(amount(one.figures[column.format(other)]) for column in COLUMNS),
+        )
+        for name, one in report.sections["texts"].sections.items()
+    )
+    return Table(f"Held-out text, beside {named}", columns, rows, "lrrrrrr")

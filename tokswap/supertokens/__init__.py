@@ -1,0 +1,1 @@
+"""Tokenizers whose tokens are longer than words, trained from text."""

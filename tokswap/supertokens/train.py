@@ -1,0 +1,129 @@
+"""From texts to a tokenizer.json with tokens longer than words, and a report of what it gains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tokswap.align import align
+from tokswap.corpora import Corpus
+from tokswap.display.text import escape
+from tokswap.errors import TokswapError
+from tokswap.evaluation.texts import Text
+from tokswap.graft import as_json
+from tokswap.reading import Reader, open_reader, reader_of
+from tokswap.report import Figure, Report
+from tokswap.supertokens.measure import measure
+from tokswap.supertokens.superbpe import END_OF_TEXT, Settings, Trained, train_superbpe, words_in
+from tokswap.tokenizer_traits import EXAMPLES, unreachable
+from tokswap.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from tokswap.checkpoint import Checkpoint
+
+# Of text that stage 2 holds at once, in bytes; its memory is about eight times that.
+MOST_BYTES = 100_000_000
+Progress = Callable[[str, int, int], None]
+
+
+def train_tokenizer(
+    corpora: Sequence[Corpus],
+    settings: Settings,
+    out: Path,
+    *,
+    held_out: Mapping[str, Text],
+    base: Checkpoint | None = None,
+    most_bytes: int = MOST_BYTES,
+    overwrite: bool = False,
+    on_progress: Progress | None = None,
+) -> Report:
+    """Train SuperBPE on the corpora, write its tokenizer.json to `out` (and a tokenizer_config.json beside it).
+
+    The report says what it makes of `held_out` texts, and what ordinary BPE of the same size from the same text and
+    `base` make of them. Texts larger than `most_bytes` are
+    thinned out evenly for stage 2. Raises TokswapError where `out` can't be written and for what can't be trained.
+    """
+    _check_file(out, overwrite=overwrite)
+    share = min(1.0, most_bytes / max(sum(corpus.size for corpus in corpora), 1))
+
+    def blocks() -> Iterator[str]:
+        return (block for corpus in corpora for block in corpus.blocks())
+
+    trained = train_superbpe(
+        blocks(), thinned(blocks(), share), settings, most_bytes=most_bytes, on_progress=on_progress
+    )
+    # Beside it, so that whoever moves a model onto it knows which token ends a text.
+    write_whole(
+        _config_of(out), as_json({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END_OF_TEXT})
+    )
+    write_whole(out, as_json(trained.tokenizer))
+    return _report(trained, settings, out, held_out, base)
+
+
+def thinned(blocks: Iterable[str], share: float) -> Iterator[str]:
+    """Yield about a `share` of the blocks, evenly spread; the first is always among them."""
+    owed = 1.0
+    for block in blocks:
+        if owed >= 1:
+            yield block
+            owed -= 1
+        owed += share
+
+
+def _check_file(out: Path, *, overwrite: bool) -> None:
+    if not out.absolute().parent.is_dir():
+        raise TokswapError(
+            f"the folder {out.absolute().parent} doesn't exist", "create it, or give another --out"
+        )
+    if out.is_dir():
+        raise TokswapError(f"{out} is a folder", "give a file, such as --out tokenizer.json")
+    for path in (out, _config_of(out)):
+        if path.exists() and not overwrite:
+            raise TokswapError(f"{path} is there already", "give another --out, or --overwrite to replace it")
+
+
+def _config_of(out: Path) -> Path:
+    return out.with_name("tokenizer_config.json")
+
+
+def _report(
+    trained: Trained, settings: Settings, out: Path, held_out: Mapping[str, Text], base: Checkpoint | None
+) -> Report:
+    new, ordinary = open_reader(trained.tokenizer), open_reader(trained.ordinary)
+    others = {"ordinary": ordinary}
+    if base is not None:
+        others["base"] = reader_of(base)
+    reach = unreachable(new.engine, new.vocab)
+    superwords = [token for token in new.vocab.tokens[settings.transition :] if words_in(token) > 1]
+    figures = {
+        "tokens": Figure(len(new.vocab), "tokens"),
+        "superwords": Figure(len(superwords), "tokens", note="of two words or more"),
+        "unreachable": Figure(len(reach.unreachable), "tokens", note=f"of {reach.tried:,} tried"),
+        "bytes_read": Figure(trained.read, "bytes", note="by stage 2"),
+        **_overlaps(new, others),
+    }
+    facts = {
+        "out": str(out),
+        "style": "superbpe",
+        "transition": settings.transition,
+        "max_words": settings.max_words,
+        "base": None if base is None else base.source,
+        "superwords": [escape(token) for token in superwords[:EXAMPLES]],
+        "unreachable_examples": [escape(new.vocab.bytes_of(i)) for i in reach.unreachable[:EXAMPLES]],
+    }
+    warnings = () if len(new.vocab) == settings.vocab_size else (_too_little(len(new.vocab)),)
+    return Report("supertokens", facts, figures, {"texts": measure(new, others, held_out)}, warnings)
+
+
+def _overlaps(new: Reader, others: Mapping[str, Reader]) -> dict[str, Figure]:
+    """Return the share of the new tokens that each other tokenizer has too, by their bytes."""
+    out: dict[str, Figure] = {}
+    for name, other in others.items():
+        shared = align(other.vocab, new.vocab).counts()["same_bytes"]
+        out[f"{name}_overlap"] = Figure(shared / len(new.vocab), "share", note="of the tokens")
+    return out
+
+
+def _too_little(found: int) -> str:
+    return f"the text yields {found:,} tokens only: no other pair stands in it twice"
