@@ -47,7 +47,7 @@ def infer(
             f"no text holds any of the merges{behind}",
             "give more text, in the languages of the tokenizer" + (", or --skip-merges 0" if skipped else ""),
         )
-    folds = solve_folds(solved.master, on_progress=on_progress)
+    folds = solve_folds(solved.known, on_progress=on_progress)
     sizes = events.totals, counted.text_bytes
     shares = byte_shares(solved.alpha, *sizes)
     interval = calibrated(shares, byte_shares(folds, *sizes), counted.text_bytes)

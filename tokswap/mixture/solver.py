@@ -10,7 +10,7 @@ SOLVER_TOLERANCE = 1e-9
 INFINITY = float("inf")
 
 
-def silent_solver() -> Any:
+def silent_solver(tolerance: float = SOLVER_TOLERANCE) -> Any:
     """Return a HiGHS object that prints nothing, its banner included, which its constructor would print."""
     import highspy
 
@@ -22,8 +22,8 @@ def silent_solver() -> Any:
     highs: Any = Silent()
     options = {
         "threads": 1,
-        "primal_feasibility_tolerance": SOLVER_TOLERANCE,
-        "dual_feasibility_tolerance": SOLVER_TOLERANCE,
+        "primal_feasibility_tolerance": tolerance,
+        "dual_feasibility_tolerance": tolerance,
     }
     for name, value in options.items():
         highs.setOptionValue(name, value)
