@@ -40,7 +40,9 @@ class Cuts:
         self._slopes = np.vstack([self._slopes, slope])
         self._offsets = np.append(self._offsets, offset)
 
-    def least(self, low: float | NDArray[np.float64] = 0.0, high: float | NDArray[np.float64] = 1.0) -> NDArray[np.float64]:
+    def least(
+        self, low: float | NDArray[np.float64] = 0.0, high: float | NDArray[np.float64] = 1.0
+    ) -> NDArray[np.float64]:
         """Return the mixture between `low` and `high` where z is least."""
         bounds = np.full(self._n, low, dtype=np.float64), np.full(self._n, high, dtype=np.float64)
         self._highs.changeColsBounds(self._n, self._columns, *bounds)
@@ -91,7 +93,16 @@ def project(
     curvature = 1 / np.maximum(centre, SMALLEST_SHARE)
     columns = np.arange(n, dtype=np.int32)
     none = np.zeros(0)
-    highs.addCols(n, -curvature * centre, np.zeros(n), np.ones(n), 0, np.zeros(n, dtype=np.int32), none.astype(np.int32), none)
+    highs.addCols(
+        n,
+        -curvature * centre,
+        np.zeros(n),
+        np.ones(n),
+        0,
+        np.zeros(n, dtype=np.int32),
+        none.astype(np.int32),
+        none,
+    )
     highs.addRow(1.0, 1.0, n, columns, np.ones(n))
     rows = len(table)
     highs.addRows(

@@ -50,7 +50,7 @@ def finish(
 
 
 class _Generation:
-    """The state between rounds: the master and the place where it stands; bounds and the best mixture are in `found`."""
+    """The state between rounds: the master and where it stands; `found` is what is known of the minimum."""
 
     def __init__(self, objective: Objective, found: Minimum) -> None:
         assert objective.best is not None

@@ -52,7 +52,8 @@ class KnownRows:
 
         pairs = len(self._events.pairs)
         old = self.step.astype(np.int64) * pairs + self.pair
-        new = np.setdiff1d(step.astype(np.int64) * pairs + pair, old)
+        wanted: NDArray[np.int64] = np.unique(step.astype(np.int64) * pairs + pair)
+        new = wanted[~np.isin(wanted, old)]
         if not len(new):
             return 0
         codes = np.concatenate([old, new])

@@ -73,7 +73,7 @@ def _auction(
     while left > 0:
         left -= 1
         step = waiting[left]
-        row, best, second = _best(starts[step], starts[step + 1], pair, lacks, price)
+        row, best, second = _best(int(starts[step]), int(starts[step + 1]), pair, lacks, price)
         if row < 0:
             continue
         p = pair[row]
@@ -86,14 +86,14 @@ def _auction(
             waiting[left] = loser
             left += 1
     for step in range(steps):
-        merge_slack[step] = _best(starts[step], starts[step + 1], pair, lacks, price)[1]
+        merge_slack[step] = _best(int(starts[step]), int(starts[step + 1]), pair, lacks, price)[1]
 
 
 @compiled
 def _best(
     first: int, end: int, pair: NDArray[np.int32], lacks: NDArray[np.float64], price: NDArray[np.float64]
 ) -> tuple[int, float, float]:
-    """Return the row that is worth most, what it is worth, and the second most; -1 and 0 where none is worth a thing."""
+    """Return the row that is worth most, its worth and that of the next; -1 and 0 where none is worth anything."""
     row, best, second = NONE, 0.0, 0.0
     for r in range(first, end):
         worth = lacks[r] - price[pair[r]]

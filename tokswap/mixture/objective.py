@@ -118,7 +118,7 @@ class Objective:
     def __call__(self, alpha: NDArray[np.float64], found: Minimum) -> Value:
         """Evaluate the objective at a mixture."""
         if not len(self.known):
-            self._note(self.look(self.without_slack(alpha), found), found)
+            self._note(self.look(self.without_slack(alpha), found))
         matching = best_matching(self.known, alpha, found)
         slope = self.known.slope(matching.rows)
         if matching.weight > NEAR * found.upper and self._unswept < PATIENCE:
@@ -127,7 +127,7 @@ class Objective:
         self._unswept = 0
         place = Place(alpha, matching.pair_slack, matching.merge_slack)
         upper = self.complete(place).objective
-        self._note(self.look(place, found), found)
+        self._note(self.look(place, found))
         return Value(matching.weight, slope, upper)
 
     def complete(self, place: Place) -> Place:
@@ -151,7 +151,7 @@ class Objective:
         others = self.known.frequencies(found.step, found.pair)
         return float(found.slack.sum()), (others - self.known.merge_frequency[found.step]).sum(0)
 
-    def _note(self, more: Sweep, found: Minimum) -> None:
+    def _note(self, more: Sweep) -> None:
         self._pending.append(more)
         large = sum(len(one.step) for one in self._pending) > LARGE * len(self.known)
         if large or len(self._pending) >= RARELY:

@@ -6,14 +6,14 @@
 Hayase et al. 2024, arXiv:2407.16607, section 3. With 30,000 merges and a million pairs that is more rows than could
 be written down. But it has few variables that matter: once the mixture is known the slacks are those of a matching
 (`matching`), and what is left is a convex function of n shares (`objective`), for which there is the level
-method (`level`). A gap smaller than that shows is left to the linear program over the rows found by then (`generation`).
+method (`level`). A gap too small for that is left to the linear program over the rows found by then (`generation`).
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,18 +82,18 @@ def solve(
     category's text holds at their step play no part: they say nothing of its mixture. Raises TokswapError where the
     solver fails.
     """
-    until = time.monotonic() + seconds
+    until = monotonic() + seconds
     objective = Objective(events, first, rows)
 
     def stop(found: Minimum) -> bool:
         if on_progress is not None:
             on_progress("solve", *_digits(found.gap, gap))
-        return time.monotonic() > until
+        return monotonic() > until
 
     start = start_mixture(objective.merges_only, events.categories)
     found = minimise(objective, start, max(gap, FINE), stop=stop)
-    if found.gap > gap and time.monotonic() < until:
-        found = finish(objective, found, gap, stop=stop, left=lambda: until - time.monotonic())
+    if found.gap > gap and monotonic() < until:
+        found = finish(objective, found, gap, stop=stop, left=lambda: until - monotonic())
     best = objective.best
     assert best is not None
     return Solution(
