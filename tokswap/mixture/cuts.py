@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,8 +10,13 @@ from tokswap.mixture.solver import INFINITY, silent_solver
 SMALLEST_SHARE = 1e-4
 """Shares below are as far apart as this one is from nothing: see `Cuts.nearest`."""
 
-LOOSE = 1e-7
-"""Tolerance of a projection, which only chooses where to look."""
+STEP_BACK = 0.3
+"""How far towards the least mixture one is taken where no nearest one is found."""
+
+ITERATIONS_A_SIDE = 20
+
+EMPTY = 1e-10
+"""What is left of 1 where a level has no mixture under it, by rounding."""
 
 
 class Cuts:
@@ -79,50 +82,46 @@ class Cuts:
         return centre + STEP_BACK * (there - centre)
 
 
-STEP_BACK = 0.3
-
-
 def project(
     centre: NDArray[np.float64], table: NDArray[np.float64], limit: NDArray[np.float64]
 ) -> NDArray[np.float64] | None:
-    """Return the mixture with `table` alpha <= `limit` nearest to `centre`, None where the solver finds none."""
-    import highspy
+    """Return the mixture with `table` alpha <= `limit` nearest to `centre`, None where there is none.
+
+    A least-distance problem, which is one of non-negative least squares (Lawson and Hanson 1974, chapter 23). The
+    steps from the centre sum to 0: they are looked for in the n - 1 dimensions where that is so.
+    """
+    from scipy.optimize import nnls
 
     n = len(centre)
-    highs: Any = silent_solver(LOOSE)
-    curvature = 1 / np.maximum(centre, SMALLEST_SHARE)
-    columns = np.arange(n, dtype=np.int32)
-    none = np.zeros(0)
-    highs.addCols(
-        n,
-        -curvature * centre,
-        np.zeros(n),
-        np.ones(n),
-        0,
-        np.zeros(n, dtype=np.int32),
-        none.astype(np.int32),
-        none,
-    )
-    highs.addRow(1.0, 1.0, n, columns, np.ones(n))
-    rows = len(table)
-    highs.addRows(
-        rows,
-        np.full(rows, -INFINITY),
-        limit,
-        rows * n,
-        np.arange(0, rows * n, n, dtype=np.int32),
-        np.tile(columns, rows),
-        np.ascontiguousarray(table).ravel(),
-    )
-    hessian: Any = highspy.HighsHessian()
-    hessian.dim_ = n
-    hessian.format_ = highspy.HessianFormat.kTriangular
-    hessian.start_, hessian.index_, hessian.value_ = np.arange(n + 1, dtype=np.int32), columns, curvature
-    highs.passHessian(hessian)
-    highs.run()
-    if highs.modelStatusToString(highs.getModelStatus()) != "Optimal":
+    scale = np.sqrt(np.maximum(centre, SMALLEST_SHARE))
+    across = _orthogonal(scale) * scale[:, None]
+    sides = np.vstack([-table @ across, across])
+    least = np.concatenate([table @ centre - limit, -centre])
+    norm = np.linalg.norm(sides, axis=1)
+    norm[norm == 0] = 1.0
+    sides, least = sides / norm[:, None], least / norm
+    furthest = float(np.abs(least).max())
+    if furthest == 0:
+        return centre
+    wanted = np.append(np.zeros(n - 1), 1.0)
+    system = np.vstack([sides.T, least / furthest])
+    try:
+        weights, _ = nnls(system, wanted, maxiter=ITERATIONS_A_SIDE * len(sides))
+    except RuntimeError:  # it went round in circles
         return None
-    return np.asarray(highs.getSolution().col_value)
+    rest = system @ weights - wanted
+    if rest[-1] > -EMPTY:
+        return None
+    return centre - across @ (rest[:-1] / rest[-1]) * furthest
+
+
+def _orthogonal(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return an orthonormal basis, Float[n n-1], of what is orthogonal to a vector of positive numbers."""
+    # The reflection that takes the vector to the first axis takes the other axes to the basis.
+    mirror = vector / np.linalg.norm(vector)
+    mirror[0] += 1.0
+    mirror /= np.linalg.norm(mirror)
+    return (np.eye(len(vector)) - 2 * np.outer(mirror, mirror))[:, 1:]
 
 
 def _mixture(value: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -89,7 +89,8 @@ def minimise(
         if stop(found) or found.gap <= gap:
             break
         tries += 1
-        if np.isfinite(value.upper) and value.upper - value.lower > SETTLED * value.upper and tries < TRIES:
+        unsettled = np.isfinite(value.upper) and value.upper - value.lower > SETTLED * value.upper
+        if (unsettled and tries < TRIES) or not np.isfinite(found.upper):
             continue
         tries = 0
         at = cuts.nearest(found.alpha, found.lower + LEVEL * (found.upper - found.lower))

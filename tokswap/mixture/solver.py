@@ -10,7 +10,7 @@ SOLVER_TOLERANCE = 1e-9
 INFINITY = float("inf")
 
 
-def silent_solver(tolerance: float = SOLVER_TOLERANCE) -> Any:
+def silent_solver() -> Any:
     """Return a HiGHS object that prints nothing, its banner included, which its constructor would print."""
     import highspy
 
@@ -22,8 +22,8 @@ def silent_solver(tolerance: float = SOLVER_TOLERANCE) -> Any:
     highs: Any = Silent()
     options = {
         "threads": 1,
-        "primal_feasibility_tolerance": tolerance,
-        "dual_feasibility_tolerance": tolerance,
+        "primal_feasibility_tolerance": SOLVER_TOLERANCE,
+        "dual_feasibility_tolerance": SOLVER_TOLERANCE,
     }
     for name, value in options.items():
         highs.setOptionValue(name, value)
