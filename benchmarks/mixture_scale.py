@@ -1,23 +1,36 @@
 """Time and memory of the linear program at sizes for which texts are hard to come by: made-up languages.
 
-    python benchmarks/mixture_scale.py --categories 116 --merges 30000 --words 20000 --tokens 1000000
+    python benchmarks/mixture_scale.py --categories 116 --merges 30000 --words 15000 --tokens 200000 --trained 6000000
+    python benchmarks/mixture_scale.py … --out benchmarks/results/mixture-scale.json   # keeps the case as well
+    python benchmarks/mixture_scale.py --plot benchmarks/results/mixture-scale.json    # draws it, as .svg beside it
 
 Each language has letters of one of some scripts, words by its own rule of letters, and Zipf's law; related languages
-share words. The tokenizer is trained on one draw from the languages and the counts are of another.
+share words. The tokenizer is trained on one draw from the languages and the counts are of another. All of that is
+made in a process of its own: peak memory is that of the replay and the program.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import platform
 import resource
+import shlex
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from log_plot import Line, Panel, svg
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from tokswap.mixture.folds import solve_folds
 from tokswap.mixture.program import solve
 from tokswap.mixture.replay import replay
 from tokswap.mixture.types import MergeList, WordCounts
@@ -104,6 +117,79 @@ def trained(words: list[str], counts: np.ndarray, merges: int) -> MergeList:
     )
 
 
+def made(given: argparse.Namespace) -> tuple[MergeList, WordCounts, np.ndarray]:
+    """A tokenizer's merges, words counted, and the shares of pairs that it was trained on."""
+    draw = np.random.default_rng(given.seed)
+    lists = languages(draw, given.categories, given.words)
+    shares = draw.dirichlet(np.ones(given.categories))
+    words, counts = table(lists, (shares * given.trained).astype(int).tolist(), draw)
+    pairs = np.array([len(w) - 1 for w in words]) @ counts.toarray()
+    merges = trained(words, counts.sum(1), given.merges)
+    words, counts = table(lists, [given.tokens] * given.categories, draw)
+    letters = np.array([len(w) for w in words])
+    names = tuple(map(str, range(given.categories)))
+    return merges, WordCounts(names, tuple(words), counts, 3 * (letters @ counts)), pairs / pairs.sum()
+
+
+def measured(given: argparse.Namespace) -> dict[str, Any]:
+    """Make a case, solve it, and tell what it took."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
+        merges, counted, truth = apart.submit(made, given).result()
+    clock = [time.process_time()]
+    events = replay(merges, counted, steps=min(given.merges, len(merges.pairs)))
+    clock.append(time.process_time())
+    print(f"replayed, {clock[1] - clock[0]:.1f} CPU s", flush=True)
+
+    def show(_: str, done: int, __: int) -> None:
+        print(f"{time.process_time() - clock[1]:8.1f} CPU s, {done / 10:5.1f} %", flush=True)
+
+    found = solve(events, gap=given.gap, seconds=60 * given.time_limit, on_progress=show)
+    clock.append(time.process_time())
+    if given.folds:
+        solve_folds(found.known)
+    clock.append(time.process_time())
+    seconds = np.diff(clock).round(2).tolist()
+    return {
+        "command": shlex.join(["python", *sys.argv]),
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()}, one thread",
+        "categories": given.categories,
+        "merges": events.steps,
+        "text_bytes": int(counted.text_bytes.sum()),
+        "distinct_words": len(counted.words),
+        "pairs": len(events.pairs),
+        "changes": len(events.change),
+        "cpu_seconds": {
+            "replay": seconds[0],
+            "program": seconds[1],
+            "folds": seconds[2] if given.folds else None,
+        },
+        "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+        "rows": found.rows,
+        "mixtures_tried": found.rounds,
+        "gap_wanted": given.gap,
+        "gap": round(found.gap, 5),
+        "objective": round(found.objective, 2),
+        "lower_bound": round(found.lower_bound, 2),
+        "log10_mse": round(float(np.log10(((found.alpha - truth) ** 2).mean())), 2),
+    }
+
+
+def plotted(cases: list[dict[str, Any]]) -> str:
+    """CPU seconds and memory against merges, a line for each number of categories."""
+    by: dict[int, list[dict[str, Any]]] = {}
+    for case in sorted(cases, key=lambda case: (case["categories"], case["merges"])):
+        by.setdefault(case["categories"], []).append(case)
+    panels = []
+    for title, value in (
+        ("CPU seconds", lambda c: c["cpu_seconds"]["program"]),
+        ("peak GB", lambda c: c["peak_gb"]),
+    ):
+        lines = [Line(f"n = {n}", [(c["merges"], value(c)) for c in some]) for n, some in by.items()]
+        panels.append(Panel(title, "merges", lines))
+    return svg(panels)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--categories", type=int, default=20)
@@ -112,41 +198,20 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=300_000, help="counted, in each category")
     parser.add_argument("--trained", type=int, default=3_000_000, help="tokens of the training text")
     parser.add_argument("--gap", type=float, default=0.01)
+    parser.add_argument("--time-limit", type=float, default=np.inf, help="minutes")
+    parser.add_argument("--folds", action="store_true", help="solve the folds for intervals as well")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="a JSON file that the case is added to")
+    parser.add_argument("--plot", type=Path, help="draw this JSON file, and nothing else")
     given = parser.parse_args()
-    draw = np.random.default_rng(given.seed)
-    lists = languages(draw, given.categories, given.words)
-    shares = draw.dirichlet(np.ones(given.categories))
-    words, counts = table(lists, (shares * given.trained).astype(int).tolist(), draw)
-    pairs = np.array([len(w) - 1 for w in words]) @ counts.toarray()
-    merges = trained(words, counts.sum(1), given.merges)
-    words, counts = table(lists, [given.tokens] * given.categories, draw)
-    counted = WordCounts(
-        tuple(map(str, range(given.categories))), tuple(words), counts, np.ones(given.categories)
-    )
-    start = time.process_time()
-    events = replay(merges, counted, steps=min(given.merges, len(merges.pairs)))
-    replayed = time.process_time()
-    print(
-        f"{len(words):,} words, {len(events.pairs):,} pairs, {len(events.pair):,} events, "
-        f"{len(events.change):,} entries: replay {replayed - start:.1f} CPU s, {memory():.2f} GB",
-        flush=True,
-    )
-    found = solve(
-        events,
-        gap=given.gap,
-        on_progress=lambda *a: print(f"{time.process_time() - replayed:8.1f} s", *a, flush=True),
-    )
-    truth = pairs / pairs.sum()
-    error = np.log10(((found.alpha - truth) ** 2).mean())
-    print(
-        f"solve {time.process_time() - replayed:.1f} CPU s, gap {found.gap:.4f}, {found.rounds} rounds, "
-        f"{found.rows:,} rows, log10 MSE {error:.2f}, {memory():.2f} GB"
-    )
-
-
-def memory() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    if given.plot is not None:
+        given.plot.with_suffix(".svg").write_text(plotted(json.loads(given.plot.read_text())))
+        return
+    case = measured(given)
+    print(json.dumps(case, indent=1))
+    if given.out is not None:
+        cases = json.loads(given.out.read_text()) if given.out.exists() else []
+        given.out.write_text(json.dumps([*cases, case], indent=1) + "\n")
 
 
 if __name__ == "__main__":

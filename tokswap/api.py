@@ -137,6 +137,8 @@ def infer_mixture(
     merges: int | None = None,
     skip_merges: int | None = None,
     field: str = "text",
+    gap: float | None = None,
+    time_limit: float | None = None,
     processes: int | None = None,
     on_progress: Progress | None = None,
 ) -> Report:
@@ -144,8 +146,10 @@ def infer_mixture(
 
     `merges` bounds how many merges are looked at (None: 30,000, or all there are); `skip_merges` before them are
     replayed and not explained (None: those that the tokenizer took over from a known one). `field` names the text
-    in records of .jsonl and .parquet; `processes` count (None: one a core). Raises TokswapError for a tokenizer
-    without merges, and for categories and texts that can't be used. Needs the extra `mixture`.
+    in records of .jsonl and .parquet; `processes` count (None: one a core). The linear program is solved to a proved
+    relative `gap` (None: 0.01) or for `time_limit` minutes (None: as long as it takes); a warning gives the gap where
+    that is larger. Raises TokswapError for a tokenizer without merges, and for categories and texts that can't be
+    used. Needs the extra `mixture`.
     """
     from tokswap.mixture.needs import require_mixture
 
@@ -158,6 +162,8 @@ def infer_mixture(
         merges=merges,
         skip_merges=skip_merges,
         field=field,
+        gap=gap,
+        time_limit=time_limit,
         processes=processes,
         on_progress=on_progress,
     )

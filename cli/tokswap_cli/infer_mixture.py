@@ -65,6 +65,18 @@ def infer_mixture(
         str,
         typer.Option("--field", metavar="NAME", help="What holds the text in .jsonl and .parquet records."),
     ] = "text",
+    gap: Annotated[
+        float | None,
+        typer.Option("--gap", metavar="SHARE", help="Stop at this proved relative gap (default: 0.01)."),
+    ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            "--time-limit",
+            metavar="MINUTES",
+            help="Stop solving after so long and state the gap (default: no limit; it takes minutes at the most).",
+        ),
+    ] = None,
     processes: Annotated[
         int | None,
         typer.Option(
@@ -91,6 +103,8 @@ def infer_mixture(
             merges=merges,
             skip_merges=_skip(skip_merges),
             field=field,
+            gap=gap,
+            time_limit=time_limit,
             processes=processes,
             on_progress=on_progress,
         )

@@ -89,6 +89,26 @@ def test_more_merges_than_there_are_is_said_and_all_are_taken(cli: Cli, files: P
     assert ran.document["figures"]["merges"]["value"] == MERGES
 
 
+def test_out_of_time_the_gap_that_is_proved_is_said(cli: Cli, files: Path) -> None:
+    ran = cli("infer-mixture", files / "tokenizer.json", *named(files), "--time-limit", "1e-9", "--json")
+    figures = ran.document["figures"]
+    assert ran.code == 0 and figures["gap"]["value"] > 0.01
+    assert f"stopped at a gap of {100 * figures['gap']['value']:.2g} %, 1 % was wanted" in ran.err
+    assert figures["gap"]["value"] == pytest.approx(
+        1 - figures["lower_bound"]["value"] / figures["objective"]["value"]
+    )
+
+
+def test_a_smaller_gap_lies_within_a_larger_one(cli: Cli, files: Path) -> None:
+    bounds: list[tuple[float, float]] = []
+    for gap in ("0.3", "0.00001"):
+        ran = cli("infer-mixture", files / "tokenizer.json", *named(files), "--gap", gap, "--json")
+        figures = ran.document["figures"]
+        assert ran.code == 0 and figures["gap"]["value"] <= float(gap)
+        bounds.append((figures["lower_bound"]["value"], figures["objective"]["value"]))
+    assert bounds[0][0] <= bounds[1][0] <= bounds[1][1] <= bounds[0][1]
+
+
 def wordpiece(files: Path) -> Path:
     data = json.loads((files / "tokenizer.json").read_text())
     data["model"] = {
@@ -120,6 +140,8 @@ def test_what_can_not_be_used_is_named(cli: Cli, files: Path, tmp_path: Path) ->
         "'ones' has no path": [tokenizer, "--categories", tmp_path / "bad.yaml"],
         "--skip-merges takes a number or auto, not 'many'": [tokenizer, *two, "--skip-merges", "many"],
         "0 are looked at": [tokenizer, *two, "--merges", "0"],
+        "no gap of 2 can be proved": [tokenizer, *two, "--gap", "2"],
+        "0 minutes are no time": [tokenizer, *two, "--time-limit", "0"],
     }
     for words, arguments in cases.items():
         ran = cli("infer-mixture", *arguments)

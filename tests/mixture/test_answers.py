@@ -104,7 +104,7 @@ def test_a_known_mixture_is_found_and_better_than_the_baselines() -> None:
 def test_folds_lie_around_the_whole() -> None:
     merges, words, _ = known()
     solved = solve(replay(merges, words, steps=STEPS), gap=1e-6)
-    folds = solve_folds(solved.master)
+    folds = solve_folds(solved.known)
     assert folds.shape == (FOLDS, 3) and np.allclose(folds.sum(1), 1)
     assert np.abs(folds.mean(0) - solved.alpha).max() < 0.1
     assert (standard_error(folds) > 0).all()

@@ -13,6 +13,7 @@ from test_replay import counts_by_step, texts
 from toy_languages import counted, language, merge_list, mix, text_of, train
 
 from tokswap.errors import TokswapError
+from tokswap.mixture import objective, program
 from tokswap.mixture.events import Events
 from tokswap.mixture.master import Master
 from tokswap.mixture.program import Solution, solve
@@ -86,9 +87,61 @@ def test_a_gap_is_kept_and_bounds_hold(gap: float) -> None:
     assert ours.gap <= gap
 
 
-def test_the_answer_satisfies_every_row() -> None:
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("first", [0, 7])
+def test_matchings_and_the_level_method_alone_reach_the_optimum(
+    seed: int, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The path of a large program: the program over the rows is never solved."""
+    monkeypatch.setattr(program, "finish", unreached)
+    monkeypatch.setattr(program, "FINE", 1e-4)
+    monkeypatch.setattr(objective, "FINEST", 1e-5)
+    events = noisy(seed)
+    optimum = full_program(events, first).fun
+    ours = solve(events, gap=1e-4, first=first)
+    assert ours.lower_bound <= optimum * (1 + 1e-9) and optimum <= ours.objective * (1 + 1e-9)
+    assert ours.objective == pytest.approx(optimum, rel=1e-4) and ours.gap <= 1e-4
+
+
+def unreached(*_: Any, **__: Any) -> Any:
+    raise AssertionError("the program over the rows was solved")
+
+
+@pytest.mark.parametrize("allowed", [1, 2, 5, 20])
+def test_out_of_time_the_gap_is_stated_and_holds(allowed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = noisy(4)
+    optimum = full_program(events).fun
+    asked: list[float] = []
+
+    def clock() -> float:
+        asked.append(0.0)
+        return float(len(asked) > allowed)  # the limit passes at one of the first questions
+
+    monkeypatch.setattr(program, "monotonic", clock)
+    ours = solve(events, gap=1e-7, seconds=0.5)
+    assert len(asked) > allowed
+    assert ours.lower_bound <= optimum * (1 + 1e-9) and optimum <= ours.objective * (1 + 1e-9)
+    assert ours.gap == pytest.approx((ours.objective - ours.lower_bound) / ours.objective)
+    assert ours.gap > 1e-7
+    step, pair, g = full_rows(events)
+    assert (g @ ours.alpha + ours.merge_slack[step] + ours.pair_slack[pair]).min() >= -1e-6
+
+
+def test_the_solver_is_stopped_where_its_time_is_over() -> None:
+    events = noisy(0)
+    master = Master(events.categories, events.steps, len(events.pairs))
+    step, pair, g = full_rows(events)
+    master.add(step.astype(np.int32), pair.astype(np.int32), g)
+    assert master.solve(0.0) is None
+    for _ in range(2):  # time that earlier runs took doesn't count
+        point = master.solve(60.0)
+        assert point is not None and point.objective == pytest.approx(full_program(events).fun, rel=1e-7)
+
+
+@pytest.mark.parametrize("gap", [0.01, 1e-6])
+def test_the_answer_satisfies_every_row(gap: float) -> None:
     events = noisy(1)
-    ours = solve(events)
+    ours = solve(events, gap=gap)
     step, pair, g = full_rows(events)
     assert (g @ ours.alpha + ours.merge_slack[step] + ours.pair_slack[pair]).min() >= -1e-6
     assert ours.alpha.sum() == pytest.approx(1) and ours.alpha.min() >= 0
@@ -196,7 +249,7 @@ def test_merges_whose_pairs_are_used_up_play_no_part() -> None:
 
 def test_a_basis_that_fails_is_left_and_a_failure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     events = noisy(0)
-    wanted = solve(events)
+    wanted = solve(events, gap=1e-6)
     answers = ["Unknown"]
 
     def status(self: Master) -> str:
@@ -204,7 +257,8 @@ def test_a_basis_that_fails_is_left_and_a_failure_is_named(monkeypatch: pytest.M
         return answers.pop() if answers else "Optimal"
 
     monkeypatch.setattr(Master, "_run", status)
-    assert np.allclose(solve(events).alpha, wanted.alpha, atol=1e-6)
+    assert np.allclose(solve(events, gap=1e-6).alpha, wanted.alpha, atol=1e-6)
+    assert not answers
     answers += ["Unknown", "Unknown"]
     with pytest.raises(TokswapError, match="stopped with 'Unknown' on"):
-        solve(events)
+        solve(events, gap=1e-6)

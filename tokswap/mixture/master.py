@@ -14,7 +14,7 @@ SMALLEST = 1e-9
 """Coefficients below, in pairs per million, are rounding and left out, as HiGHS itself does."""
 
 
-OPTIMAL = "Optimal"
+OPTIMAL, OUT_OF_TIME = "Optimal", "Time limit reached"
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,15 @@ class Master:
         self.pair = np.concatenate([self.pair, pair])
         self.coefficients = np.concatenate([self.coefficients, coefficients])
 
-    def solve(self) -> Point:
-        """Solve from the last basis, or afresh. Raises TokswapError where neither reaches an optimum."""
+    def solve(self, seconds: float = INFINITY) -> Point | None:
+        """Solve from the last basis, or afresh; None where `seconds` are over.
+
+        Raises TokswapError where neither reaches an optimum.
+        """
+        self._highs.setOptionValue("time_limit", self._highs.getRunTime() + max(seconds, 0.0))
         status = self._run()
+        if status == OUT_OF_TIME:
+            return None
         if status != OPTIMAL:  # rounding in a basis that was carried over many rounds
             self._highs.clearSolver()
             status = self._run()
@@ -102,12 +108,6 @@ class Master:
     def _run(self) -> str:
         self._highs.run()
         return self._highs.modelStatusToString(self._highs.getModelStatus())
-
-    def part(self, kept: NDArray[np.bool_]) -> Master:
-        """Return another master, unsolved, with some of the rows, Bool[R]."""
-        other = Master(self._categories, len(self._merge_column), len(self._pair_column))
-        other.add(self.step[kept], self.pair[kept], self.coefficients[kept])
-        return other
 
     def lower_bound(self, dual: NDArray[np.float64]) -> float:
         """Return a bound that holds whatever the solver's accuracy: its dual values, made feasible exactly.

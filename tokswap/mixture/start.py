@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tokswap.mixture.solver import INFINITY, silent_solver
+from tokswap.mixture.cuts import Cuts
 
 Evaluate = Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]
 
@@ -32,11 +32,12 @@ def start_mixture(evaluate: Evaluate, categories: int) -> NDArray[np.float64]:
     """Return a mixture, Float[n], whose value by `evaluate` (value and subgradient at a mixture) is nearly least."""
     best = np.full(categories, 1 / categories)
     value, slope = evaluate(best)
-    cuts = _Cuts(categories)
+    cuts = Cuts(categories)
     cuts.add(best, value, slope)
     box = FIRST_BOX
     for _ in range(MOST_CUTS):
-        there, promised = cuts.least(best, box)
+        there = cuts.least(np.maximum(best - box, 0.0), np.minimum(best + box, 1.0))
+        promised = cuts.value(there)
         if value - promised <= ENOUGH * value or box < SMALLEST_BOX:
             break
         tried, slope = evaluate(there)
@@ -48,31 +49,3 @@ def start_mixture(evaluate: Evaluate, categories: int) -> NDArray[np.float64]:
         if tried < value:
             best, value = there, tried
     return best
-
-
-class _Cuts:
-    """min z over mixtures in a box, with z above every cut: columns 0 … n - 1 are the mixture, n is z."""
-
-    def __init__(self, categories: int) -> None:
-        self._n = categories
-        self._highs = silent_solver()
-        for _ in range(categories):
-            self._highs.addVar(0.0, 1.0)
-        self._highs.addVar(0.0, INFINITY)
-        self._highs.changeColCost(categories, 1.0)
-        self._highs.addRow(1.0, 1.0, categories, np.arange(categories, dtype=np.int32), np.ones(categories))
-
-    def add(self, at: NDArray[np.float64], value: float, slope: NDArray[np.float64]) -> None:
-        """Add z >= value + slope (alpha - at)."""
-        columns = np.arange(self._n + 1, dtype=np.int32)
-        self._highs.addRow(value - slope @ at, INFINITY, self._n + 1, columns, np.append(-slope, 1.0))
-
-    def least(self, centre: NDArray[np.float64], box: float) -> tuple[NDArray[np.float64], float]:
-        """Return the least point within the box around `centre`, and its z."""
-        columns = np.arange(self._n, dtype=np.int32)
-        low, high = np.maximum(centre - box, 0.0), np.minimum(centre + box, 1.0)
-        self._highs.changeColsBounds(self._n, columns, low, high)
-        self._highs.run()
-        value = np.asarray(self._highs.getSolution().col_value)
-        alpha = np.maximum(value[: self._n], 0.0)
-        return alpha / alpha.sum(), float(value[self._n])
