@@ -191,12 +191,12 @@ def recipe_fields(
     fields: dict[str, Any] = {}
     if config is not None:
         from tokswap.recipe import load_recipe
-        from tokswap_cli.recipe_files import find_recipe, is_leaderboard
+        from tokswap_cli.recipe_files import find_recipe, kind_of
 
-        if is_leaderboard(config):
+        if kind := kind_of(config):
             raise TokswapError(
-                f"{config} is the recipe of a leaderboard, not of one transplant",
-                f"run it with: tokswap leaderboard -c {config}",
+                f"{config} is the recipe of a {kind}, not of one transplant",
+                f"run it with: tokswap recipes run {config}",
             )
         fields = load_recipe(find_recipe(config))
     given = {name: value for name, value in flags.items() if value not in (None, [])}

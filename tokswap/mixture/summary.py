@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tokswap.display.text import escape
 from tokswap.mixture.answers import by_classification, by_efficiency, by_script, tokens_after, unexplained
-from tokswap.mixture.calibration import COVERAGE, SMALL_TEXT
+from tokswap.mixture.calibration import COVERAGE, SMALL_TEXT, coverage_words
 from tokswap.mixture.events import Events
 from tokswap.mixture.program import Solution
 from tokswap.mixture.types import MergeList, WordCounts
@@ -20,10 +20,13 @@ from tokswap.report import Figure, Report
 EXAMPLES = 20
 """Merges listed as unexplained or missing."""
 
+FEW_MERGES = 300
+"""The fewest that the experiments were made with; a warning names fewer."""
+
 LARGE_PART = 0.1
 """From this part of the merges, or of their frequency, on what no category holds says that one is missing."""
 
-INTERVAL = "two standard errors, with the coverage that facts.intervals gives"
+INTERVAL = "interval with the coverage that facts.coverage gives"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Answer:
     solved: Solution
     shares: NDArray[np.float64]
     """(n,): of bytes."""
+    fold_error: NDArray[np.float64]
+    """(n,): standard errors of the shares of bytes, from folds of the merges alone."""
     interval: NDArray[np.float64]
     """(2, n): of the shares of bytes."""
 
@@ -66,7 +71,8 @@ def _facts(answer: Answer, missing: NDArray[np.int64]) -> dict[str, Any]:
         "tokenizer": answer.name,
         "notes": list(merges.notes),
         "shared_prefix": list(merges.shared_prefix or ()),
-        "intervals": COVERAGE,
+        "intervals": coverage_words(),
+        "coverage": dict(COVERAGE),
         "unexplained": [
             {"merge": one.rank, "token": escape(one.token), "slack": one.slack, "frequency": one.frequency}
             for one in unexplained(merges, slack, frequency, most=EXAMPLES)
@@ -86,6 +92,10 @@ def _warnings(answer: Answer, slack_share: float, missing: int) -> list[str]:
         )
     if missing > LARGE_PART * steps:
         out.append(f"{missing:,} of {steps:,} merges are in no category's text: one is missing")
+    if missing and steps - missing < FEW_MERGES:
+        out.append(
+            f"the texts hold {steps - missing:,} of {steps:,} merges: the shares are hardly more than a guess"
+        )
     sizes = zip(answer.counted.categories, answer.counted.text_bytes, strict=True)
     small = [escape(name) for name, size in sizes if size < SMALL_TEXT]
     if small:
@@ -130,6 +140,9 @@ def _sections(answer: Answer) -> dict[str, Report]:
         low, high = answer.interval[:, i].tolist()
         figures = {
             "byte_share": Figure(float(answer.shares[i]), "share", low, high, INTERVAL),
+            "fold_error": Figure(
+                float(answer.fold_error[i]), "share", note="standard error from folds of the merges alone"
+            ),
             "pair_share": Figure(float(answer.solved.alpha[i]), "share"),
             "efficiency_share": Figure(float(efficiency[i]), "share", note="baseline: bytes per token"),
             "classification_share": Figure(
