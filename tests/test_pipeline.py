@@ -11,6 +11,7 @@ import torch
 import transformers as tf
 
 import tokswap
+from tokswap import plan
 
 sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
 
@@ -108,3 +109,20 @@ def test_a_device_that_holds_no_numbers_is_refused(device: str, tmp_path: Path) 
     base = saved(llama(), tmp_path / "base", byte_level())
     with pytest.raises(tokswap.TokswapError, match="can't be used"):
         moved(base, base, tmp_path / "out", device=device)
+
+
+def test_auto_takes_what_the_donor_allows_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = saved(llama(), tmp_path / "base", byte_level())
+    donor = saved(llama(), tmp_path / "donor", sentencepiece())
+    alone = with_tokenizer(tmp_path / "alone", sentencepiece())
+
+    def chosen(donor: Path) -> tuple[str, str]:
+        facts = tokswap.transplant(base, donor, dry_run=True).facts
+        return facts["method"], facts["why_this_method"]
+
+    assert chosen(donor)[0] == "subword" and "share only" in chosen(donor)[1]
+    monkeypatch.setattr(plan, "ENOUGH_ANCHORS", 20)
+    assert chosen(donor)[0] == "kriging" and "the donor has weights" in chosen(donor)[1]
+    assert chosen(alone) == ("subword", "the donor is a tokenizer without weights")
