@@ -116,7 +116,7 @@ def _headline(report: Report) -> list[tuple[str, str]]:
 
 
 def _best_row(board: Report, pair: str) -> tuple[str, str] | None:
-    """Return the ratio of the row with the fewest bits per byte on a pair, and its name; None where none was measured."""
+    """Return the least ratio on a pair, and whose it is; None where no row was measured."""
     cells = ranked(board, pair)
     if not cells:
         return None
