@@ -108,7 +108,7 @@ def _bars(
         axes.invert_yaxis()
         axes.set_xlabel(axis)
         if all(figure.unit in PERCENT for _, _, figures in arms for figure in figures if figure is not None):
-            axes.xaxis.set_major_formatter(PercentFormatter(1))
+            axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
         axes.margins(x=0.12)
