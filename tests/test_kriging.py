@@ -46,8 +46,13 @@ def test_kriging_is_a_ridge_regression_and_a_gaussian_process_of_what_it_misses(
         near = np.argsort(-unit @ direction)[:k]
         process = GaussianProcessRegressor(RBF(1.0), alpha=noise, optimizer=None)
         expected[row] += process.fit(unit[near], missed[near]).predict(direction[None])[0]
-    rows = get_method("kriging")(task, k=k, noise=noise, ridge=ridge)
+    how = {"k": k, "noise": noise, "ridge": ridge}
+    rows = get_method("kriging")(task, **how, stretch=1.0)
     torch.testing.assert_close(rows.double(), torch.from_numpy(expected), rtol=1e-4, atol=1e-4)
+    mean = torch.from_numpy(wanted.mean(0)).float()
+    torch.testing.assert_close(
+        get_method("kriging")(task, **how) - mean, 1.1 * (rows - mean), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_what_is_linear_in_the_donors_space_is_found_exactly() -> None:
@@ -56,7 +61,7 @@ def test_what_is_linear_in_the_donors_space_is_found_exactly() -> None:
     weights = torch.randn(task.donor.shape[1], WIDTH, generator=torch.Generator().manual_seed(9))
     base = task.base.clone()
     base[task.anchors[:, 0]] = task.donor[task.anchors[:, 1]] @ weights + 3
-    rows = get_method("kriging")(replace(task, base=base), ridge=0.0)
+    rows = get_method("kriging")(replace(task, base=base), ridge=0.0, stretch=1.0)
     torch.testing.assert_close(rows, task.donor[task.targets] @ weights + 3, rtol=1e-3, atol=1e-3)
 
 
@@ -70,7 +75,7 @@ def test_a_neighbour_that_the_map_misses_pulls_the_row_its_way() -> None:
     assert (kriged - twin).norm() < 0.5 * (mapped - twin).norm()
 
 
-@pytest.mark.parametrize("parameters", [{"k": 0}, {"noise": 0.0}, {"ridge": -1.0}])
+@pytest.mark.parametrize("parameters", [{"k": 0}, {"noise": 0.0}, {"ridge": -1.0}, {"stretch": 0.0}])
 def test_senseless_parameters_are_refused(parameters: dict[str, Any]) -> None:
     with pytest.raises(TokswapError, match="kriging") as caught:
         get_method("kriging")(make_task(), **parameters)
