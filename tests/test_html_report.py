@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -227,3 +228,16 @@ def test_places_that_can_not_be_written(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere" / "r.html"):
         with pytest.raises(TokswapError):
             write_html(plan(), path)
+
+
+def test_a_leaderboard_begins_with_its_best_rows_and_shares_are_per_cent_on_the_axis() -> None:
+    report = leaderboard()
+    cell = report.sections["a"]
+    measured = cell.sections["evaluation"]
+    shares = {"new_token_mass": Figure(0.04, "share"), "new_token_share": Figure(0.08, "share")}
+    measured = replace(measured, figures={**measured.figures, **shares})
+    cell = replace(cell, facts={**cell.facts, "row": "mine"}, sections={"evaluation": measured})
+    text = render_html(replace(report, sections={**report.sections, "a": cell}))
+    assert "1.200 ×" in Page(text).words and "mine on" in Page(text).words
+    ticks = re.findall(r">([\d.]+ %)</text>", text)
+    assert "0.0 %" in ticks and len(ticks) > 3, "two values, and the axis"

@@ -6,9 +6,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import orthogonal_mp
+from method_tasks import make_task
+from sklearn.linear_model import Ridge, orthogonal_mp
 from torch import Tensor
 
+from tokswap.methods import get_method
 from tokswap.methods.omp import make_dictionary, pursue
 
 SCREENS = [torch.float32, torch.bfloat16]
@@ -185,3 +187,23 @@ def test_no_atom_is_chosen_twice_and_padding_never() -> None:
     chosen, _ = pursue(make_dictionary(draw(33, 40, seed=26)), draw(30, 40, seed=27), 33)
     assert chosen.max() < 33
     assert all(len(set(row)) == len(row) for row in chosen.tolist() if -1 not in row)
+
+
+def test_what_a_sum_leaves_of_the_donors_row_can_go_through_the_map() -> None:
+    """Plain numpy least squares for the weights, scikit-learn's ridge regression for the map."""
+    task = make_task()
+    assert task.donor is not None
+    base_ids, new_ids = task.anchors.T
+    atoms, rows = task.donor[new_ids].double(), task.base[base_ids].double()
+    gram = (atoms - atoms.mean(0)).T @ (atoms - atoms.mean(0))
+    line = Ridge(alpha=0.01 * float(gram.diagonal().mean())).fit(atoms.numpy(), rows.numpy())
+    unit = atoms / atoms.norm(dim=1, keepdim=True)
+    expected = []
+    for target in task.donor[task.targets].double():
+        chosen = orthogonal_mp(unit.T.numpy(), target.numpy(), n_nonzero_coefs=6)
+        weights = torch.from_numpy(chosen) / atoms.norm(dim=1)
+        left = target - weights @ atoms
+        expected.append(weights @ rows + torch.from_numpy(line.coef_) @ left)
+    made = get_method("omp")(task, k=6, rest="map")
+    torch.testing.assert_close(made.double(), torch.stack(expected), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(made, get_method("omp")(task, k=6), atol=1e-2)

@@ -12,6 +12,7 @@ import torch
 import transformers as tf
 
 import tokswap
+from tokswap import plan
 from tokswap.device import choose_device
 
 sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
@@ -144,3 +145,20 @@ def test_the_card_says_how_a_text_begins(starts: bool, tmp_path: Path) -> None:
     first = tf.AutoTokenizer.from_pretrained(out)("the wall").input_ids[0]
     assert ("begins with `<s>`, which the tokenizer here adds" in said) == starts == (first == 0)
     assert ("begins without a start token, and the tokenizer here adds none" in said) != starts
+
+
+def test_auto_takes_what_the_donor_allows_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = saved(llama(), tmp_path / "base", byte_level())
+    donor = saved(llama(), tmp_path / "donor", sentencepiece())
+    alone = with_tokenizer(tmp_path / "alone", sentencepiece())
+
+    def chosen(donor: Path) -> tuple[str, str]:
+        facts = tokswap.transplant(base, donor, dry_run=True).facts
+        return facts["method"], facts["why_this_method"]
+
+    assert chosen(donor)[0] == "subword" and "share only" in chosen(donor)[1]
+    monkeypatch.setattr(plan, "ENOUGH_ANCHORS", 20)
+    assert chosen(donor)[0] == "kriging" and "the donor has weights" in chosen(donor)[1]
+    assert chosen(alone) == ("subword", "the donor is a tokenizer without weights")

@@ -64,7 +64,7 @@ def test_wrong_values_are_refused(fields: dict[Any, Any]) -> None:
 
 def test_parameters_are_typed_and_completed() -> None:
     recipe = make_recipe({**SMALL, "method": "omp", "parameters": {"k": "8"}})
-    assert recipe.parameters == {"k": 8, "tolerance": 0.0}
+    assert recipe.parameters == {"k": 8, "tolerance": 0.0, "rest": "drop"}
     subword = make_recipe({**SMALL, "method": "subword", "parameters": {"weights": "last", "decay": "0.25"}})
     assert subword.parameters == {"weights": "last", "output_weights": None, "decay": 0.25}
 

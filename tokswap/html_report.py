@@ -16,14 +16,16 @@ from typing import Any
 from tokswap import __version__
 from tokswap.display import Table, amount, one_line, tables_of
 from tokswap.display.evaluation import has_base, scored
+from tokswap.display.leaderboard import evaluation_of, pairs_of, ranked, row_name
 from tokswap.display.mixture import by_share
-from tokswap.display.text import label, rounded, short_name
+from tokswap.display.text import escape, label, rounded, short_name
 from tokswap.errors import TokswapError
 from tokswap.report import Report
 from tokswap.whole_file import write_whole
 
 TEMPLATE = "report.html.jinja"
 NEEDED = ("jinja2", "matplotlib")
+MOST_HEADLINES = 4
 
 
 def check_html(path: Path) -> None:
@@ -112,10 +114,21 @@ def _headline(report: Report) -> list[tuple[str, str]]:
         names = [f"only in {short_name(report.facts[side])}" for side in "ab"]
         pairs = zip(("shared_by_bytes", "only_in_a", "only_in_b"), ("shared tokens", *names), strict=True)
         return [(amount(figures[figure]), words) for figure, words in pairs]
+    if report.kind == "leaderboard":
+        return list(filter(None, (_best_row(report, pair) for pair in pairs_of(report))))[:MOST_HEADLINES]
     if report.kind == "mixture":
         shares = [(amount(one.figures["byte_share"]), label(name)) for name, one in by_share(report)[:3]]
         return [*shares, (amount(figures["slack"]), "in none of the categories")]
     return []
+
+
+def _best_row(board: Report, pair: str) -> tuple[str, str] | None:
+    """Return the least ratio on a pair, and whose it is; None where no row was measured."""
+    cells = ranked(board, pair)
+    if not cells:
+        return None
+    ratio = amount(evaluation_of(cells[0]).figures["ratio"])
+    return f"{ratio} ×", f"the base's bits: {row_name(cells[0])} on {escape(pair)}, best of {len(cells)}"
 
 
 def _scores(evaluation: Report) -> list[tuple[str, str]]:
@@ -157,7 +170,6 @@ def _plots(report: Report) -> list[dict[str, str]]:
 
 def _leaderboard_plots(report: Report) -> list[dict[str, str]]:
     """Return two plots for each pair: what the rows cost, and what they expect of new tokens."""
-    from tokswap.display.leaderboard import evaluation_of, pairs_of, ranked
     from tokswap.display.plots import mass_plot, rows_plot
 
     out: list[dict[str, str]] = []

@@ -311,7 +311,10 @@ def _choose_method(
     elif len(alignment.anchor_ids) < ENOUGH_ANCHORS:
         name, reason = "subword", f"the two share only {len(alignment.anchor_ids):,} tokens"
     else:
-        name, reason = "omp", f"the donor has weights, and {len(alignment.anchor_ids):,} tokens are shared"
+        name, reason = (
+            "kriging",
+            f"the donor has weights, and {len(alignment.anchor_ids):,} tokens are shared",
+        )
     method = get_method(name)
     return method, check_parameters(method, {}), reason
 
@@ -335,10 +338,11 @@ def _seconds(plan: Plan, written: int) -> float:
     from tokswap.device import choose_device, computes_bfloat16
 
     seconds = 2 * written / DISK_RATE
-    if plan.method.name != "omp" or not needs_donor(plan):
+    if plan.method.name == "map" or not needs_donor(plan):
         return seconds
+    pursues = plan.method.name == "omp"  # the others take the cosines of targets and anchors once, in fp32
     device = choose_device(plan.recipe.device)
-    dtype = torch.bfloat16 if computes_bfloat16(device) else torch.float32
+    dtype = torch.bfloat16 if pursues and computes_bfloat16(device) else torch.float32
     side = 1024
     factor = torch.full((side, side), 1 / side, dtype=dtype, device=device)
     product = factor @ factor
@@ -348,7 +352,8 @@ def _seconds(plan: Plan, written: int) -> float:
     product.sum().item()  # a GPU answers only now
     rate = 4 * 2 * side**3 / (time.perf_counter() - start)
     width = plan.donor.hidden_size * (1 if plan.donor.tied else 2)
-    work = 2 * len(plan.alignment.new_ids) * len(plan.alignment.anchor_ids) * width * plan.parameters["k"]
+    passes = plan.parameters["k"] if pursues else 1
+    work = 2 * len(plan.alignment.new_ids) * len(plan.alignment.anchor_ids) * width * passes
     return seconds + 2 * work / rate  # what is no product takes about as long again
 
 

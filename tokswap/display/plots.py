@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tokswap.display.text import amount, escape
+from tokswap.display.text import PERCENT, amount, escape
 from tokswap.report import Figure, Report
 
 WIDTH_INCHES = 4.2  # a little less than a phone at the font size below; a desktop page limits its growth
@@ -92,6 +92,7 @@ def _bars(
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.ticker import PercentFormatter
 
     with matplotlib.rc_context(STYLE):
         drawing = Canvas(
@@ -106,6 +107,8 @@ def _bars(
         axes.set_yticks(range(len(texts)), [escape(text) for text in texts])
         axes.invert_yaxis()
         axes.set_xlabel(axis)
+        if all(figure.unit in PERCENT for _, _, figures in arms for figure in figures if figure is not None):
+            axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
         axes.margins(x=0.12)

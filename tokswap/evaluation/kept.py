@@ -81,7 +81,7 @@ def _scored(document: Tokenized, table: NDArray[np.float64]) -> Scored:
 
 
 def _as_arrays(scored: Sequence[Scored]) -> bytes:
-    tables = {
+    tables: dict[str, Any] = {
         str(i): np.stack([getattr(one, name).astype(np.float64) for name in COLUMNS])
         for i, one in enumerate(scored)
     }

@@ -10,6 +10,7 @@ of fp32 arithmetic, atom by atom, at the speed of bf16.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +19,9 @@ from torch.nn.functional import normalize
 from tokswap.device import computes_bfloat16
 from tokswap.errors import TokswapError
 from tokswap.methods import SideBySide, Task, method
+from tokswap.methods.map import fit_map
+
+Rest = Literal["drop", "map"]
 
 # Atoms whose scores are reduced together before anything looks at single ones.
 GROUP = 32
@@ -30,14 +34,17 @@ BLOCK_TARGETS = 512
 # Relative rounding error of one bf16 number, and of an fp32 sum of products as long as a row.
 BF16_EPS = 2.0**-8
 FP32_EPS = 2.0**-18
+# Penalty of the map that a residual goes through, as a share of the mean eigenvalue of the anchors' Gram matrix.
+RIDGE = 0.01
 
 
 @method("omp", paper="arXiv:2506.06607", space="donor")
-def omp(task: Task, *, k: int = 64, tolerance: float = 0.0) -> Tensor:
+def omp(task: Task, *, k: int = 64, tolerance: float = 0.0, rest: Rest = "drop") -> Tensor:
     """A sparse sum of k shared tokens that rebuilds the donor's row, applied to the base's rows.
 
-    A token stops early when its residual is below `tolerance` times its norm, or when no atom adds rank. Raises
-    TokswapError for k < 1, for more atoms than shared tokens, and for a negative tolerance.
+    A token stops early when its residual is below `tolerance` times its norm, or when no atom adds rank. The residual
+    that is left is dropped, as in the paper, or with `rest` "map" goes through the linear map of the method `map`.
+    Raises TokswapError for k < 1, for more atoms than shared tokens, and for a negative tolerance.
     """
     if k < 1 or tolerance < 0:
         raise TokswapError(
@@ -51,12 +58,17 @@ def omp(task: Task, *, k: int = 64, tolerance: float = 0.0) -> Tensor:
     assert task.donor is not None
     base_ids, new_ids = task.anchors.T
     dictionary = make_dictionary(task.donor[new_ids].float().to(task.device))
+    linear = fit_map(task, RIDGE).weights.float() if rest == "map" else None  # (e d)
     block = _block_size(task, dictionary, k)
     out = torch.empty(len(task.targets), task.base.shape[1])
     for start in range(0, len(task.targets), block):
         ids = task.targets[start : start + block]
-        chosen, weights = pursue(dictionary, task.donor[ids].float().to(task.device), k, tolerance)
-        out[start : start + len(ids)] = combine(task.base, base_ids, chosen.cpu(), weights.cpu())
+        targets = task.donor[ids].float()
+        chosen, weights = (part.cpu() for part in pursue(dictionary, targets.to(task.device), k, tolerance))
+        rows = combine(task.base, base_ids, chosen, weights)
+        if linear is not None:
+            rows += (targets - combine(task.donor, new_ids, chosen, weights)) @ linear
+        out[start : start + len(ids)] = rows
         task.report(start + len(ids))
     return out
 
