@@ -270,6 +270,7 @@ def train_supertokens(
     *,
     out: Source,
     vocab_size: int,
+    style: str = "superbpe",
     transition: int | None = None,
     max_words: int = 4,
     digits: int = 3,
@@ -280,12 +281,13 @@ def train_supertokens(
     overwrite: bool = False,
     on_progress: Progress | None = None,
 ) -> Report:
-    """Train a SuperBPE tokenizer on `texts`, write its tokenizer.json to `out`, and return what it gains.
+    """Train a tokenizer with tokens longer than words on `texts`, write it to `out`, and return what it gains.
 
-    `texts` are files, folders or patterns, read as they stream; stage 2 holds `most_bytes` bytes of them. Words may be
-    joined from token `transition` on (None: 4/5 of `vocab_size`), up to `max_words` of them. `held_out` texts are
-    measured, None standing for those that come with tokswap, beside ordinary BPE of the same size and `base`. Raises
-    TokswapError for texts and sizes that can't be used; `out` is then as it was.
+    `out` is a tokenizer.json. `texts` are files, folders or patterns, read as they stream; `most_bytes` bytes of them
+    are held for what crosses words. The `style` is superbpe or chunks; in superbpe words may be joined from token
+    `transition` on (None: 4/5 of `vocab_size`), up to `max_words` of them. `held_out` texts are measured, None
+    standing for those that come with tokswap, beside ordinary BPE of the same size and `base`. Raises TokswapError
+    for texts and sizes that can't be used; `out` is then as it was.
     """
     from tokswap.corpora import open_corpora
     from tokswap.sources import open_source
@@ -300,6 +302,7 @@ def train_supertokens(
         open_corpora([fspath(text) for text in texts], field),
         settings,
         Path(out).expanduser(),
+        style=style,
         held_out=texts_of(held_out),
         base=opened,
         most_bytes=most_bytes,

@@ -20,7 +20,6 @@ TRAIN_EPILOG = options.examples(
     "tokswap supertokens train --text texts/en --vocab-size 16000 --transition 12000 --out t.json --base smollm2",
     "tokswap transplant --base smollm2 --donor tokenizer.json --out smollm2-superwords",
 )
-STYLES = ("superbpe",)
 
 group = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Train tokenizers with tokens longer than words."
@@ -76,7 +75,12 @@ def train(
         ),
     ] = 3,
     style: Annotated[
-        str, typer.Option("--style", metavar="STYLE", help="How it learns: superbpe, as in --style superbpe.")
+        str,
+        typer.Option(
+            "--style",
+            metavar="STYLE",
+            help="How it learns: superbpe, or chunks (cut at random), e.g. --style chunks.",
+        ),
     ] = "superbpe",
     base: Annotated[
         str | None,
@@ -113,13 +117,12 @@ def train(
 ) -> None:
     """Train a tokenizer whose tokens may be longer than words.
 
-    First ordinary BPE, then merges across words (SuperBPE); with what it gains over ordinary BPE of the same size.
+    First ordinary BPE, then merges across words (SuperBPE); or BPE on chunks cut at random. It says what this gains
+    over ordinary BPE of the same size.
     """
     output.begin(quiet=quiet, as_json=as_json)
     from tokswap import api
 
-    if style not in STYLES:
-        raise TokswapError(f"there is no style {style!r}", f"the styles are {', '.join(STYLES)}")
     if not text or not out:
         missing = "text" if not text else "output file"
         raise TokswapError(f"no {missing} was given", "name them with --text texts/en --out tokenizer.json")
@@ -129,6 +132,7 @@ def train(
             text,
             out=out,
             vocab_size=vocab_size,
+            style=style,
             transition=transition,
             max_words=max_words,
             digits=digits,

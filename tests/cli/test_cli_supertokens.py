@@ -73,6 +73,25 @@ def test_it_says_what_it_found(cli: Cli, texts: Path, tmp_path: Path) -> None:
     assert "no other pair stands in it twice" in ran.err and "the harbour" in ran.out
 
 
+def test_chunks_come_with_a_warning(cli: Cli, texts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tokenizer.json"
+    run = (
+        "supertokens",
+        "train",
+        "--text",
+        texts,
+        "--vocab-size",
+        300,
+        "--out",
+        out,
+        "--held-out",
+        texts / "a.txt",
+    )
+    ran = cli(*run, "--style", "chunks", "--transition", 280)
+    assert ran.code == 0 and "chunks begin and end inside words" in ran.err and "max words" not in ran.out
+    assert len(json.loads(out.read_text())["model"]["vocab"]) == 300
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

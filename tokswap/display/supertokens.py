@@ -13,7 +13,8 @@ COLUMNS = ("{}_bytes_per_token", "{}_gain", "{}_borders_kept", "{}_borders_new")
 def supertokens_tables(report: Report) -> list[Table]:
     """Return the tokenizer, and one table of the texts for each tokenizer beside it."""
     figures, facts = report.figures, report.facts
-    rows = [(label(name), words(facts[name])) for name in ("out", "style", "transition", "max_words")]
+    settings = ("out", "style", "transition", "max_words")
+    rows = [(label(name), words(facts[name])) for name in settings if facts[name] is not None]
     rows += [
         (label(name), amount(figure) + (f" ({figure.note})" if figure.note else ""))
         for name, figure in figures.items()

@@ -52,12 +52,11 @@ class Settings:
 class Trained:
     """`tokenizer` with superwords and `ordinary` of the same size without, both as parsed tokenizer.json.
 
-    Tokens from id `transition` on are stage 2's; `read` bytes of text were read for it.
+    `read` bytes of text were read for what crosses words.
     """
 
     tokenizer: Mapping[str, Any]
     ordinary: Mapping[str, Any]
-    transition: int
     read: int
 
 
@@ -90,7 +89,7 @@ def train_superbpe(
             on_progress("merge", tokens, settings.vocab_size)
 
     merges = trainer.train(settings.vocab_size, say)
-    return Trained(_with_merges(first, merges, texts), ordinary, settings.transition, read)
+    return Trained(_with_merges(first, merges, texts), ordinary, read)
 
 
 def train_words(blocks: Iterable[str], settings: Settings) -> dict[str, Any]:
@@ -144,7 +143,7 @@ def _encoded(
     symbols: list[Any] = []
     stretches: list[Any] = []
     read = 0
-    for several in _up_to(blocks, most_bytes):
+    for several in up_to(blocks, most_bytes):
         for found in engine.encode_batch(several, add_special_tokens=False):
             if found.ids:
                 symbols.append(np.asarray(found.ids, dtype=np.int32))
@@ -158,7 +157,7 @@ def _encoded(
     return np.concatenate(symbols), np.concatenate(stretches), read
 
 
-def _up_to(blocks: Iterable[str], most_bytes: int) -> Iterator[list[str]]:
+def up_to(blocks: Iterable[str], most_bytes: int) -> Iterator[list[str]]:
     """Yield lists of blocks until about `most_bytes` bytes have been handed on."""
     left = iter(blocks)
     while most_bytes > 0 and (several := list(islice(left, BLOCKS))):

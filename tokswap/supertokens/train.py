@@ -14,8 +14,17 @@ from tokswap.evaluation.texts import Text
 from tokswap.graft import as_json
 from tokswap.reading import Reader, open_reader, reader_of
 from tokswap.report import Figure, Report
+from tokswap.supertokens.chunks import train_chunks
 from tokswap.supertokens.measure import measure
-from tokswap.supertokens.superbpe import END_OF_TEXT, Settings, Trained, train_superbpe, words_in
+from tokswap.supertokens.superbpe import (
+    END_OF_TEXT,
+    Settings,
+    Trained,
+    train_superbpe,
+    train_words,
+    up_to,
+    words_in,
+)
 from tokswap.tokenizer_traits import EXAMPLES, unreachable
 from tokswap.whole_file import write_whole
 
@@ -32,13 +41,14 @@ def train_tokenizer(
     settings: Settings,
     out: Path,
     *,
+    style: str = "superbpe",
     held_out: Mapping[str, Text],
     base: Checkpoint | None = None,
     most_bytes: int = MOST_BYTES,
     overwrite: bool = False,
     on_progress: Progress | None = None,
 ) -> Report:
-    """Train SuperBPE on the corpora, write its tokenizer.json to `out` (and a tokenizer_config.json beside it).
+    """Train on the corpora in one of the `STYLES`; write tokenizer.json to `out`, tokenizer_config.json beside it.
 
     The report says what it makes of `held_out` texts, and what ordinary BPE of the same size from the same text and
     `base` make of them. Texts larger than `most_bytes` are
@@ -50,15 +60,42 @@ def train_tokenizer(
     def blocks() -> Iterator[str]:
         return (block for corpus in corpora for block in corpus.blocks())
 
-    trained = train_superbpe(
-        blocks(), thinned(blocks(), share), settings, most_bytes=most_bytes, on_progress=on_progress
-    )
+    if style not in STYLES:
+        raise TokswapError(f"there is no style {style!r}", f"the styles are {', '.join(STYLES)}")
+    trained = STYLES[style](blocks(), thinned(blocks(), share), settings, most_bytes, on_progress)
     # Beside it, so that whoever moves a model onto it knows which token ends a text.
     write_whole(
         _config_of(out), as_json({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END_OF_TEXT})
     )
     write_whole(out, as_json(trained.tokenizer))
-    return _report(trained, settings, out, held_out, base)
+    return _report(trained, style, settings, out, held_out, base)
+
+
+def _superbpe(
+    words: Iterable[str], stretches: Iterable[str], settings: Settings, most_bytes: int, say: Progress | None
+) -> Trained:
+    return train_superbpe(words, stretches, settings, most_bytes=most_bytes, on_progress=say)
+
+
+def _chunks(
+    words: Iterable[str], blocks: Iterable[str], settings: Settings, most_bytes: int, say: Progress | None
+) -> Trained:
+    read = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal read
+        for several in up_to(blocks, most_bytes):
+            yield from several
+            read += sum(len(block.encode()) for block in several)
+            if say is not None:
+                say("encode", min(read, most_bytes), most_bytes)
+
+    tokenizer = train_chunks(counted(), settings)
+    return Trained(tokenizer, train_words(words, settings), read)
+
+
+STYLES = {"superbpe": _superbpe, "chunks": _chunks}
+"""How a tokenizer learns, by name: functions of the text twice, sizes, and what holds at once."""
 
 
 def thinned(blocks: Iterable[str], share: float) -> Iterator[str]:
@@ -88,14 +125,19 @@ def _config_of(out: Path) -> Path:
 
 
 def _report(
-    trained: Trained, settings: Settings, out: Path, held_out: Mapping[str, Text], base: Checkpoint | None
+    trained: Trained,
+    style: str,
+    settings: Settings,
+    out: Path,
+    held_out: Mapping[str, Text],
+    base: Checkpoint | None,
 ) -> Report:
     new, ordinary = open_reader(trained.tokenizer), open_reader(trained.ordinary)
     others = {"ordinary": ordinary}
     if base is not None:
         others["base"] = reader_of(base)
     reach = unreachable(new.engine, new.vocab)
-    superwords = [token for token in new.vocab.tokens[settings.transition :] if words_in(token) > 1]
+    superwords = [token for token in new.vocab.tokens if words_in(token) > 1]
     figures = {
         "tokens": Figure(len(new.vocab), "tokens"),
         "superwords": Figure(len(superwords), "tokens", note="of two words or more"),
@@ -105,15 +147,17 @@ def _report(
     }
     facts = {
         "out": str(out),
-        "style": "superbpe",
-        "transition": settings.transition,
-        "max_words": settings.max_words,
+        "style": style,
+        "transition": settings.transition if style == "superbpe" else None,
+        "max_words": settings.max_words if style == "superbpe" else None,
         "base": None if base is None else base.source,
         "superwords": [escape(token) for token in superwords[:EXAMPLES]],
         "unreachable_examples": [escape(new.vocab.bytes_of(i)) for i in reach.unreachable[:EXAMPLES]],
     }
-    warnings = () if len(new.vocab) == settings.vocab_size else (_too_little(len(new.vocab)),)
-    return Report("supertokens", facts, figures, {"texts": measure(new, others, held_out)}, warnings)
+    warnings = [] if len(new.vocab) == settings.vocab_size else [_too_little(len(new.vocab))]
+    if style == "chunks":
+        warnings.append(_little_shared(float(figures["ordinary_overlap"].value)))
+    return Report("supertokens", facts, figures, {"texts": measure(new, others, held_out)}, tuple(warnings))
 
 
 def _overlaps(new: Reader, others: Mapping[str, Reader]) -> dict[str, Figure]:
@@ -123,6 +167,13 @@ def _overlaps(new: Reader, others: Mapping[str, Reader]) -> dict[str, Figure]:
         shared = align(other.vocab, new.vocab).counts()["same_bytes"]
         out[f"{name}_overlap"] = Figure(shared / len(new.vocab), "share", note="of the tokens")
     return out
+
+
+def _little_shared(overlap: float) -> str:
+    return (
+        f"{100 * overlap:.0f} % of the tokens are those of ordinary BPE: chunks begin and end inside words, so a model "
+        "moved onto them keeps few of its rows; the style superbpe keeps more"
+    )
 
 
 def _too_little(found: int) -> str:
