@@ -68,9 +68,11 @@ class MergeTrainer:
         codes = self._codes(places)
         order = np.argsort(codes, kind="stable")
         self._sorted_codes, self._sorted_places = codes[order], places[order].astype(np.int32)
-        pairs, counts = np.unique(codes, return_counts=True)
+        starts = _starts(self._sorted_codes)
+        counts = np.diff(np.append(starts, len(codes)))
         often = counts >= self.least_count
-        for pair, count in zip(pairs[often].tolist(), counts[often].tolist(), strict=True):
+        pairs = self._sorted_codes[starts[often]]
+        for pair, count in zip(pairs.tolist(), counts[often].tolist(), strict=True):
             if self._may(pair):
                 self.counts[pair] = count
                 self._heap.append((-count, pair))
@@ -144,10 +146,8 @@ class MergeTrainer:
         codes = self._codes(at)
         order = np.argsort(codes, kind="stable") if with_places else np.argsort(codes)
         codes, at = codes[order], at[order]
-        if not len(codes):
-            return []
-        starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
-        ends = np.append(starts[1:], len(codes))
+        starts = _starts(codes)
+        ends = np.append(starts, len(codes))[1:]
         return [
             (int(codes[start]), end - start, at[start:end])
             for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
@@ -158,3 +158,10 @@ class MergeTrainer:
 
     def _may(self, pair: int) -> bool:
         return self.allowed(self.texts[pair >> 32], self.texts[pair & 0xFFFFFFFF])
+
+
+def _starts(ordered: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where each run of equal numbers begins."""
+    first = np.ones(len(ordered), dtype=np.bool_)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return np.flatnonzero(first)
