@@ -28,13 +28,8 @@ group = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Add the sub-commands."""
-    group.callback()(_group)
     group.command("train", epilog=TRAIN_EPILOG)(train)
     app.add_typer(group, name="supertokens", epilog=EPILOG)
-
-
-def _group() -> None:
-    """Train tokenizers with tokens longer than words."""
 
 
 def train(

@@ -22,7 +22,7 @@ from tokswap.supertokens.patterns import byte_level, stretch_pattern, word_patte
 from tokswap.tokenization import load_tokenizer
 from tokswap.vocab import gpt2_alphabet
 
-BLOCKS = 16  # of a quarter of a megabyte, encoded at once
+BLOCKS = 4  # of a quarter of a megabyte, encoded at once: some 100 MB of results
 BYTES = 256
 END_OF_TEXT = "<|endoftext|>"
 MAX_WORDS = 4

@@ -51,8 +51,8 @@ def train_tokenizer(
     """Train on the corpora in one of the `STYLES`; write tokenizer.json to `out`, tokenizer_config.json beside it.
 
     The report says what it makes of `held_out` texts, and what ordinary BPE of the same size from the same text and
-    `base` make of them. Texts larger than `most_bytes` are
-    thinned out evenly for stage 2. Raises TokswapError where `out` can't be written and for what can't be trained.
+    `base` make of them. Texts larger than `most_bytes` are thinned out evenly for what crosses words. Raises
+    TokswapError where `out` can't be written and for what can't be trained.
     """
     _check_file(out, overwrite=overwrite)
     share = min(1.0, most_bytes / max(sum(corpus.size for corpus in corpora), 1))

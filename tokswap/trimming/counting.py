@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tokswap.tokenizer_traits import encode
 
 # Blocks of a quarter of a megabyte encoded at once: their results take some tens of megabytes.
-BLOCKS = 8
+BLOCKS = 4
 
 
 @dataclass(frozen=True)
