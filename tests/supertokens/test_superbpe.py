@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from tokswap.errors import TokswapError
+from tokswap.supertokens.encoding import words_in
 from tokswap.supertokens.merging import MergeTrainer
 from tokswap.supertokens.patterns import byte_level, stretch_pattern, word_pattern
-from tokswap.supertokens.superbpe import Settings, stage_one, train_superbpe, train_words, words_in
+from tokswap.supertokens.superbpe import Settings, stage_one, train_superbpe, train_words
 from tokswap.tokenization import load_tokenizer
 from tokswap.vocab import read_vocab
 

@@ -26,8 +26,9 @@ class MergeTrainer:
     """A text as it is being merged.
 
     `symbols` Int32[n] token ids, `breaks` Bool[n]: nothing is joined across the border behind this place; `texts` the
-    tokens' bytes by id, extended by what is learnt; `allowed` says of two texts whether they may be joined. A join
-    whose bytes are a token's already yields that token.
+    tokens' bytes by id, extended by what is learnt, a token without bytes being joined with nothing; `allowed` says
+    of two texts whether they may be joined. A join whose bytes are a token's already yields that token. `joined`
+    tells of each merge how many tokens it saved.
     """
 
     symbols: Ids
@@ -36,6 +37,7 @@ class MergeTrainer:
     allowed: Callable[[bytes, bytes], bool]
     least_count: int = LEAST_COUNT
     counts: dict[int, int] = field(default_factory=dict[int, int])
+    joined: list[int] = field(default_factory=list[int])
 
     def __post_init__(self) -> None:
         n = len(self.symbols)
@@ -91,6 +93,7 @@ class MergeTrainer:
 
     def _join(self, left: int, right: int) -> int:
         at = self._places_of(left, right)
+        self.joined.append(len(at))
         text = self.texts[left] + self.texts[right]
         known = self._id_of.get(text)
         result = len(self.texts) if known is None else known
@@ -157,7 +160,8 @@ class MergeTrainer:
         return (self.symbols[at].astype(np.int64) << 32) | self.symbols[self._next[at]]
 
     def _may(self, pair: int) -> bool:
-        return self.allowed(self.texts[pair >> 32], self.texts[pair & 0xFFFFFFFF])
+        left, right = self.texts[pair >> 32], self.texts[pair & 0xFFFFFFFF]
+        return bool(left and right) and self.allowed(left, right)
 
 
 def _starts(ordered: NDArray[np.int64]) -> NDArray[np.int64]:

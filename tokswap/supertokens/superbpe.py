@@ -2,31 +2,26 @@
 
 Stage 1 is ordinary BPE up to the transition. Stage 2 reads the text in the tokens of stage 1, cut into stretches of
 several words, and goes on merging. What it learns never crosses a colon and a space after it, and holds at most
-`max_words` words (section 2.2 and appendix A). The result is one list of merges for any BPE encoder.
+`max_words` words. The result is one list of merges for any BPE encoder.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
-
-import numpy as np
 
 from tokswap.errors import TokswapError
 from tokswap.pieces import BYTE_TO_CHAR
+from tokswap.supertokens.encoding import Say, after_colons, encode_text, words_in
 from tokswap.supertokens.merging import LEAST_COUNT, MergeTrainer
 from tokswap.supertokens.patterns import byte_level, stretch_pattern, word_pattern
-from tokswap.tokenization import load_tokenizer
 from tokswap.vocab import gpt2_alphabet
 
-BLOCKS = 4  # of a quarter of a megabyte, encoded at once: some 100 MB of results
 BYTES = 256
 END_OF_TEXT = "<|endoftext|>"
 MAX_WORDS = 4
-Say = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -79,17 +74,17 @@ def train_superbpe(
             "give more text, or a lower --transition",
         )
     first = stage_one(ordinary, settings)
-    symbols, breaks, read = _encoded(first, stretches, most_bytes, on_progress)
+    text = encode_text(first, stretches, most_bytes, on_progress)
     texts = _texts(first)
-    breaks |= after_colons(symbols, texts)
-    trainer = MergeTrainer(symbols, breaks, texts, lambda a, b: words_in(a + b) <= settings.max_words)
+    breaks = text.breaks | after_colons(text.symbols, texts)
+    trainer = MergeTrainer(text.symbols, breaks, texts, lambda a, b: words_in(a + b) <= settings.max_words)
 
     def say(tokens: int) -> None:
         if on_progress is not None:
             on_progress("merge", tokens, settings.vocab_size)
 
     merges = trainer.train(settings.vocab_size, say)
-    return Trained(_with_merges(first, merges, texts), ordinary, read)
+    return Trained(_with_merges(first, merges, texts), ordinary, text.read)
 
 
 def train_words(blocks: Iterable[str], settings: Settings) -> dict[str, Any]:
@@ -117,61 +112,13 @@ def stage_one(ordinary: Mapping[str, Any], settings: Settings) -> dict[str, Any]
     return _tokenizer(vocab, merges, stretch_pattern(settings.digits), settings.special)
 
 
-def words_in(text: bytes) -> int:
-    """Return how many words a token holds parts of: what white space separates.
-
-    >>> words_in(b" of the"), words_in(b"s of th"), words_in(b" ")
-    (2, 3, 0)
-    """
-    return len(text.split())
-
-
-def after_colons(symbols: np.ndarray[Any, np.dtype[np.int32]], texts: list[bytes]) -> Any:
-    """Return Bool[n]: this token ends with a colon and the next begins with a space."""
-    colon = np.fromiter((t.endswith(b":") for t in texts), dtype=np.bool_, count=len(texts))
-    space = np.fromiter((t.startswith(b" ") for t in texts), dtype=np.bool_, count=len(texts))
-    out = np.zeros(len(symbols), dtype=np.bool_)
-    out[:-1] = colon[symbols[:-1]] & space[symbols[1:]]
-    return out
-
-
-def _encoded(
-    tokenizer: Mapping[str, Any], blocks: Iterable[str], most_bytes: int, on_progress: Say | None
-) -> tuple[Any, Any, int]:
-    """Return Int32[n] tokens, Bool[n] ends of stretches, and how many bytes of the text were read."""
-    engine = load_tokenizer(tokenizer)
-    symbols: list[Any] = []
-    stretches: list[Any] = []
-    read = 0
-    for several in up_to(blocks, most_bytes):
-        for found in engine.encode_batch(several, add_special_tokens=False):
-            if found.ids:
-                symbols.append(np.asarray(found.ids, dtype=np.int32))
-                stretch = np.asarray(found.word_ids, dtype=np.int32)
-                stretches.append(np.append(stretch[1:] != stretch[:-1], True))
-        read += sum(len(block.encode()) for block in several)
-        if on_progress is not None:
-            on_progress("encode", min(read, most_bytes), most_bytes)
-    if not symbols:
-        raise TokswapError("there is no text to learn from", "give files of plain text with --text")
-    return np.concatenate(symbols), np.concatenate(stretches), read
-
-
-def up_to(blocks: Iterable[str], most_bytes: int) -> Iterator[list[str]]:
-    """Yield lists of blocks until about `most_bytes` bytes have been handed on."""
-    left = iter(blocks)
-    while most_bytes > 0 and (several := list(islice(left, BLOCKS))):
-        most_bytes -= sum(len(block.encode()) for block in several)
-        yield several
-
-
 def _texts(tokenizer: Mapping[str, Any]) -> list[bytes]:
-    """Return the bytes of tokens by id; a special token has its name, which no text is spelt with."""
+    """Return the bytes of tokens by id; a special token has none, and is joined with nothing."""
     alphabet = gpt2_alphabet()
     special = {token["id"] for token in tokenizer["added_tokens"]}
     out = [b""] * len(tokenizer["model"]["vocab"])
     for text, token_id in tokenizer["model"]["vocab"].items():
-        out[token_id] = text.encode() if token_id in special else bytes(alphabet[c] for c in text)
+        out[token_id] = b"" if token_id in special else bytes(alphabet[c] for c in text)
     return out
 
 

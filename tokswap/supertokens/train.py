@@ -15,6 +15,7 @@ from tokswap.graft import as_json
 from tokswap.reading import Reader, open_reader, reader_of
 from tokswap.report import Figure, Report
 from tokswap.supertokens.chunks import train_chunks
+from tokswap.supertokens.encoding import up_to, words_in
 from tokswap.supertokens.measure import measure
 from tokswap.supertokens.superbpe import (
     END_OF_TEXT,
@@ -22,8 +23,6 @@ from tokswap.supertokens.superbpe import (
     Trained,
     train_superbpe,
     train_words,
-    up_to,
-    words_in,
 )
 from tokswap.tokenizer_traits import EXAMPLES, unreachable
 from tokswap.whole_file import write_whole
