@@ -311,6 +311,42 @@ def train_supertokens(
     )
 
 
+def extend_tokenizer(
+    base: Source,
+    texts: Sequence[Source],
+    *,
+    out: Source,
+    add: int,
+    max_words: int = 1,
+    held_out: Sequence[Source] | None = None,
+    field: str = "text",
+    most_bytes: int = 100_000_000,
+    overwrite: bool = False,
+    on_progress: Progress | None = None,
+) -> Report:
+    """Add up to `add` tokens to the BPE tokenizer of `base` that `texts` gain most from, and write it to `out`.
+
+    Old ids stay, and no text takes more tokens than before. `max_words` a token; `texts`, `held_out`, `field` and
+    `most_bytes` as for `train_supertokens`. Raises TokswapError for what can't be used; `out` is then as it was.
+    """
+    from tokswap.corpora import open_corpora
+    from tokswap.sources import open_source
+    from tokswap.supertokens.extending import extend_tokenizer as extend
+
+    opened = open_source(fspath(base), only_tokenizer=True, on_progress=on_progress)
+    return extend(
+        opened,
+        open_corpora([fspath(text) for text in texts], field),
+        add,
+        Path(out).expanduser(),
+        max_words=max_words,
+        held_out=texts_of(held_out),
+        most_bytes=most_bytes,
+        overwrite=overwrite,
+        on_progress=on_progress,
+    )
+
+
 def doctor(source: Source | None = None, *, on_progress: Progress | None = None) -> Report:
     """Look at this machine and, with `source`, at a model or tokenizer before it is used.
 

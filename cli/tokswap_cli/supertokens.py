@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,8 +12,12 @@ from tokswap_cli import options, output
 from tokswap_cli.pages import check_page, write_page
 from tokswap_cli.progress import progress
 
+if TYPE_CHECKING:
+    from tokswap.report import Report
+
 EPILOG = options.examples(
-    "tokswap supertokens train --text texts/en --vocab-size 16000 --transition 12000 --out tokenizer.json"
+    "tokswap supertokens train --text texts/en --vocab-size 16000 --transition 12000 --out tokenizer.json",
+    "tokswap supertokens extend --base smollm2 --text texts/medicine --add 2000 --out tokenizer.json",
 )
 TRAIN_EPILOG = options.examples(
     "tokswap supertokens train --text texts/en --vocab-size 16000 --transition 12000 --out tokenizer.json",
@@ -21,33 +25,68 @@ TRAIN_EPILOG = options.examples(
     "tokswap transplant --base smollm2 --donor tokenizer.json --out smollm2-superwords",
 )
 
+Texts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text",
+        metavar="FILES",
+        help="What to learn from: a file, a folder or a pattern of plain text, .jsonl or .parquet, also .gz or .zst, "
+        "e.g. --text texts/en; may be repeated.",
+    ),
+]
+Out = Annotated[
+    str | None,
+    typer.Option("--out", "-o", metavar="FILE", help="The tokenizer to write, e.g. --out tokenizer.json."),
+]
+HeldOut = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--held-out",
+        metavar="FILE",
+        help="Plain text to measure on (default: the texts that come with tokswap), e.g. --held-out new.txt; may be "
+        "repeated.",
+    ),
+]
+Field = Annotated[
+    str,
+    typer.Option(
+        "--field", metavar="NAME", help="Where .jsonl and .parquet hold their text, e.g. --field body."
+    ),
+]
+MostBytes = Annotated[
+    int,
+    typer.Option(
+        "--max-bytes",
+        metavar="N",
+        min=1,
+        help="Bytes of text that are held in memory, e.g. --max-bytes 20000000; larger texts are thinned out.",
+    ),
+]
+MOST_BYTES = 100_000_000
+
+
+EXTEND_EPILOG = options.examples(
+    "tokswap supertokens extend --base smollm2 --text texts/medicine --add 2000 --out tokenizer.json",
+    "tokswap transplant --base smollm2 --donor tokenizer.json --out smollm2-medicine",
+)
+
 group = typer.Typer(
-    rich_markup_mode=None, no_args_is_help=True, help="Train tokenizers with tokens longer than words."
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Train tokenizers with tokens longer than words, or add tokens to one that is in use.",
 )
 
 
 def register(app: typer.Typer) -> None:
     """Add the sub-commands."""
     group.command("train", epilog=TRAIN_EPILOG)(train)
+    group.command("extend", epilog=EXTEND_EPILOG)(extend)
     app.add_typer(group, name="supertokens", epilog=EPILOG)
 
 
 def train(
-    text: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--text",
-            metavar="FILES",
-            help="What to learn from: a file, a folder or a pattern of plain text, .jsonl or .parquet, also as .gz "
-            "or .zst, e.g. --text texts/en; may be repeated.",
-        ),
-    ] = None,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            "--out", "-o", metavar="FILE", help="The tokenizer to write, e.g. --out tokenizer.json."
-        ),
-    ] = None,
+    text: Texts = None,
+    out: Out = None,
     vocab_size: Annotated[
         int, typer.Option("--vocab-size", metavar="N", help="Tokens in all, e.g. --vocab-size 32000.")
     ] = 32_000,
@@ -81,30 +120,9 @@ def train(
         str | None,
         typer.Option("--base", metavar="SOURCE", help="A tokenizer to compare with, e.g. --base smollm2."),
     ] = None,
-    held_out: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--held-out",
-            metavar="FILE",
-            help="Plain text to measure on (default: the texts that come with tokswap), e.g. --held-out new.txt; may "
-            "be repeated.",
-        ),
-    ] = None,
-    field: Annotated[
-        str,
-        typer.Option(
-            "--field", metavar="NAME", help="Where .jsonl and .parquet hold their text, e.g. --field body."
-        ),
-    ] = "text",
-    most_bytes: Annotated[
-        int,
-        typer.Option(
-            "--max-bytes",
-            metavar="N",
-            min=1,
-            help="Bytes of text that the second stage holds, e.g. --max-bytes 20000000; larger texts are thinned out.",
-        ),
-    ] = 100_000_000,
+    held_out: HeldOut = None,
+    field: Field = "text",
+    most_bytes: MostBytes = MOST_BYTES,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     report: options.ReportPath = None,
@@ -118,9 +136,7 @@ def train(
     output.begin(quiet=quiet, as_json=as_json)
     from tokswap import api
 
-    if not text or not out:
-        missing = "text" if not text else "output file"
-        raise TokswapError(f"no {missing} was given", "name them with --text texts/en --out tokenizer.json")
+    text, out = _given(text, out)
     check_page(report)
     with progress(("encode", "merge")) as on_progress:
         result = api.train_supertokens(
@@ -138,10 +154,71 @@ def train(
             overwrite=overwrite,
             on_progress=on_progress,
         )
+    _show(result, report, out, donor_of=base or "smollm2")
+
+
+def extend(
+    base: Annotated[
+        str, typer.Option("--base", metavar="SOURCE", help="Whose tokenizer goes on, e.g. --base smollm2.")
+    ],
+    add: Annotated[int, typer.Option("--add", metavar="N", help="Tokens to add, e.g. --add 4000.")],
+    text: Texts = None,
+    out: Out = None,
+    max_words: Annotated[
+        int,
+        typer.Option(
+            "--max-words",
+            metavar="N",
+            min=1,
+            help="Words in a token at most, e.g. --max-words 3; 1 where the tokenizer cuts at words before it merges.",
+        ),
+    ] = 1,
+    held_out: HeldOut = None,
+    field: Field = "text",
+    most_bytes: MostBytes = MOST_BYTES,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+    report: options.ReportPath = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Add tokens to a tokenizer that is in use.
+
+    Its own BPE goes on, on your text: old ids stay, no text takes more tokens than before, and it says what each
+    further token saves.
+    """
+    output.begin(quiet=quiet, as_json=as_json)
+    from tokswap import api
+
+    text, out = _given(text, out)
+    check_page(report)
+    with progress(("encode", "merge")) as on_progress:
+        result = api.extend_tokenizer(
+            base,
+            text,
+            out=out,
+            add=add,
+            max_words=max_words,
+            held_out=held_out,
+            field=field,
+            most_bytes=most_bytes,
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
+    _show(result, report, out, donor_of=base)
+
+
+def _given(text: list[str] | None, out: str | None) -> tuple[list[str], str]:
+    if not text or not out:
+        missing = "text" if not text else "output file"
+        raise TokswapError(f"no {missing} was given", "name them with --text texts/en --out tokenizer.json")
+    return text, out
+
+
+def _show(result: Report, page: str | None, out: str, *, donor_of: str) -> None:
+    """Print the report, and how a model is moved onto the tokenizer."""
     output.show(result)
     output.warn(result.all_warnings())
-    write_page(result, report)
+    write_page(result, page)
     output.message(f"written: {out}")
-    output.hint(
-        f"move a model onto it with: tokswap transplant --base smollm2 --donor {shlex.quote(out)} --dry-run"
-    )
+    call = f"tokswap transplant --base {shlex.quote(donor_of)} --donor {shlex.quote(out)} --dry-run"
+    output.hint(f"move a model onto it with: {call}")

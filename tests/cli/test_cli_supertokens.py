@@ -73,6 +73,27 @@ def test_it_says_what_it_found(cli: Cli, texts: Path, tmp_path: Path) -> None:
     assert "no other pair stands in it twice" in ran.err and "the harbour" in ran.out
 
 
+def test_a_tokenizer_in_use_goes_on_and_its_model_keeps_its_rows(
+    cli: Cli, base: Path, texts: Path, tmp_path: Path
+) -> None:
+    out, moved = tmp_path / "tokenizer.json", tmp_path / "moved"
+    run = ("supertokens", "extend", "--base", base, "--text", texts, "--add", 12, "--out", out)
+    ran = cli(*run, "--held-out", texts / "b.txt", "--json")
+    assert ran.code == 0, ran.err
+    figures = ran.document["figures"]
+    held_out = ran.document["sections"]["texts"]["sections"]["b"]["figures"]
+    assert figures["added"]["value"] == 12 and held_out["base_gain"]["value"] > 1.1
+    curve = ran.document["facts"]["curve"]
+    assert curve == sorted(curve) and curve[-1][1] == pytest.approx(figures["saved"]["value"], abs=1e-4)
+    assert cli(*run).code == 2
+    assert "What they save of the text" in cli(*run, "--overwrite").out
+    how = ("--method", "subword", "--calibrate", "none", "--no-evaluate", "--json")
+    document = cli("transplant", "--base", base, "--donor", out, "--out", moved, *how).document
+    assert document["figures"]["new"]["value"] == 12
+    verified = cli("verify", moved, "--against", base, "--json").document
+    assert verified["facts"]["sound"], verified
+
+
 def test_chunks_come_with_a_warning(cli: Cli, texts: Path, tmp_path: Path) -> None:
     out = tmp_path / "tokenizer.json"
     run = (

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokswap.supertokens.chunks import LENGTHS, LONGEST_TOKEN, cut_at_random, length_shares, train_chunks
+from tokswap.supertokens.files import thinned
 from tokswap.supertokens.superbpe import Settings
-from tokswap.supertokens.train import thinned
 from tokswap.tokenization import load_tokenizer
 from tokswap.vocab import read_vocab
 

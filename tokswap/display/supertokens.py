@@ -26,6 +26,20 @@ def supertokens_tables(report: Report) -> list[Table]:
     return out + [_beside(report, name) for name in OTHERS if f"{name}_overlap" in figures]
 
 
+def extension_tables(report: Report) -> list[Table]:
+    """Return the new tokens, what more and more of them save, and what held-out text takes."""
+    figures, facts = report.figures, report.facts
+    rows = [("base", words(facts["base"])), ("out", words(facts["out"]))]
+    rows += [
+        (label(name), amount(figure) + (f" ({figure.note})" if figure.note else ""))
+        for name, figure in figures.items()
+    ]
+    rows.append(("new tokens, as", words(facts["examples"])))
+    points = tuple((f"{int(n):,}", f"{100 * saved:.2f} %") for n, saved in facts["curve"])
+    curve = Table("What they save of the text", ("tokens added", "tokens saved"), points, "rr")
+    return [pairs("Tokenizer", rows), curve, _beside(report, "base")]
+
+
 def _beside(report: Report, other: str) -> Table:
     named = "ordinary BPE of the same size" if other == "ordinary" else escape(str(report.facts["base"]))
     columns = (

@@ -68,6 +68,7 @@ def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
         "plan": transplant.plan_tables,
         "transplant": transplant.transplant_tables,
         "supertokens": supertokens.supertokens_tables,
+        "extension": supertokens.extension_tables,
         "trim": trimming.trim_tables,
         "evaluation": evaluation.evaluation_tables,
         "leaderboard": leaderboard.leaderboard_tables,

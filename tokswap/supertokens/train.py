@@ -11,11 +11,11 @@ from tokswap.corpora import Corpus
 from tokswap.display.text import escape
 from tokswap.errors import TokswapError
 from tokswap.evaluation.texts import Text
-from tokswap.graft import as_json
 from tokswap.reading import Reader, open_reader, reader_of
 from tokswap.report import Figure, Report
 from tokswap.supertokens.chunks import train_chunks
 from tokswap.supertokens.encoding import up_to, words_in
+from tokswap.supertokens.files import blocks_of, check_files, thinned_blocks, write_files
 from tokswap.supertokens.measure import measure
 from tokswap.supertokens.superbpe import (
     END_OF_TEXT,
@@ -25,7 +25,6 @@ from tokswap.supertokens.superbpe import (
     train_words,
 )
 from tokswap.tokenizer_traits import EXAMPLES, unreachable
-from tokswap.whole_file import write_whole
 
 if TYPE_CHECKING:
     from tokswap.checkpoint import Checkpoint
@@ -53,20 +52,15 @@ def train_tokenizer(
     `base` make of them. Texts larger than `most_bytes` are thinned out evenly for what crosses words. Raises
     TokswapError where `out` can't be written and for what can't be trained.
     """
-    _check_file(out, overwrite=overwrite)
-    share = min(1.0, most_bytes / max(sum(corpus.size for corpus in corpora), 1))
-
-    def blocks() -> Iterator[str]:
-        return (block for corpus in corpora for block in corpus.blocks())
-
     if style not in STYLES:
         raise TokswapError(f"there is no style {style!r}", f"the styles are {', '.join(STYLES)}")
-    trained = STYLES[style](blocks(), thinned(blocks(), share), settings, most_bytes, on_progress)
-    # Beside it, so that whoever moves a model onto it knows which token ends a text.
-    write_whole(
-        _config_of(out), as_json({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END_OF_TEXT})
+    check_files(out, overwrite=overwrite)
+    trained = STYLES[style](
+        blocks_of(corpora), thinned_blocks(corpora, most_bytes), settings, most_bytes, on_progress
     )
-    write_whole(out, as_json(trained.tokenizer))
+    write_files(
+        out, trained.tokenizer, {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END_OF_TEXT}
+    )
     return _report(trained, style, settings, out, held_out, base)
 
 
@@ -95,32 +89,6 @@ def _chunks(
 
 STYLES = {"superbpe": _superbpe, "chunks": _chunks}
 """How a tokenizer learns, by name: functions of the text twice, sizes, and what holds at once."""
-
-
-def thinned(blocks: Iterable[str], share: float) -> Iterator[str]:
-    """Yield about a `share` of the blocks, evenly spread; the first is always among them."""
-    owed = 1.0
-    for block in blocks:
-        if owed >= 1:
-            yield block
-            owed -= 1
-        owed += share
-
-
-def _check_file(out: Path, *, overwrite: bool) -> None:
-    if not out.absolute().parent.is_dir():
-        raise TokswapError(
-            f"the folder {out.absolute().parent} doesn't exist", "create it, or give another --out"
-        )
-    if out.is_dir():
-        raise TokswapError(f"{out} is a folder", "give a file, such as --out tokenizer.json")
-    for path in (out, _config_of(out)):
-        if path.exists() and not overwrite:
-            raise TokswapError(f"{path} is there already", "give another --out, or --overwrite to replace it")
-
-
-def _config_of(out: Path) -> Path:
-    return out.with_name("tokenizer_config.json")
 
 
 def _report(

@@ -1,0 +1,56 @@
+"""Where a trained tokenizer is written, and the text that it learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokswap.corpora import Corpus
+from tokswap.errors import TokswapError
+from tokswap.graft import as_json
+from tokswap.whole_file import write_whole
+
+
+def check_files(out: Path, *, overwrite: bool) -> None:
+    """Raise TokswapError for a tokenizer.json that can't be written, before the work is done."""
+    if not out.absolute().parent.is_dir():
+        raise TokswapError(
+            f"the folder {out.absolute().parent} doesn't exist", "create it, or give another --out"
+        )
+    if out.is_dir():
+        raise TokswapError(f"{out} is a folder", "give a file, such as --out tokenizer.json")
+    for path in (out, _config_of(out)):
+        if path.exists() and not overwrite:
+            raise TokswapError(f"{path} is there already", "give another --out, or --overwrite to replace it")
+
+
+def write_files(out: Path, tokenizer: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Write tokenizer.json, and tokenizer_config.json beside it: who moves a model onto it learns the roles there."""
+    write_whole(_config_of(out), as_json(config))
+    write_whole(out, as_json(tokenizer))
+
+
+def blocks_of(corpora: Sequence[Corpus]) -> Iterator[str]:
+    """Yield the text of all corpora, block by block."""
+    return (block for corpus in corpora for block in corpus.blocks())
+
+
+def thinned_blocks(corpora: Sequence[Corpus], most_bytes: int) -> Iterator[str]:
+    """Yield about `most_bytes` bytes of the text, evenly spread over it."""
+    total = sum(corpus.size for corpus in corpora)
+    return thinned(blocks_of(corpora), min(1.0, most_bytes / max(total, 1)))
+
+
+def thinned(blocks: Iterable[str], share: float) -> Iterator[str]:
+    """Yield about a `share` of the blocks, evenly spread; the first is always among them."""
+    owed = 1.0
+    for block in blocks:
+        if owed >= 1:
+            yield block
+            owed -= 1
+        owed += share
+
+
+def _config_of(out: Path) -> Path:
+    return out.with_name("tokenizer_config.json")
