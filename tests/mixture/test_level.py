@@ -113,7 +113,7 @@ def test_the_nearest_mixture_under_a_level() -> None:
     near = cuts.nearest(centre, level)
     assert near.sum() == pytest.approx(1) and near.min() >= 0 and cuts.value(near) <= level + 1e-6
     expected = minimize(
-        lambda alpha: ((alpha - centre) ** 2 / centre).sum(),
+        lambda alpha: ((alpha - centre) ** 2).sum(),
         centre,
         method="SLSQP",
         bounds=[(0, 1)] * 5,

@@ -7,9 +7,6 @@ from numpy.typing import NDArray
 
 from tokswap.mixture.solver import INFINITY, silent_solver
 
-SMALLEST_SHARE = 1e-4
-"""Shares below are as far apart as this one is from nothing: see `Cuts.nearest`."""
-
 STEP_BACK = 0.3
 """How far towards the least mixture one is taken where no nearest one is found."""
 
@@ -68,10 +65,9 @@ class Cuts:
         return max(0.0, float((weight @ self._slopes).min() + weight @ self._offsets))
 
     def nearest(self, centre: NDArray[np.float64], level: float) -> NDArray[np.float64]:
-        """Return the mixture nearest to `centre` with no cut above `level`, distances relative to the root of a share.
+        """Return the mixture nearest to `centre` with no cut above `level`.
 
-        Shares of a sample differ from the truth by that order. Falls back to a point on the way to the least one
-        where the solver doesn't reach an answer.
+        It is on the way to the least one where none is found: rounding can leave a level empty that is a bound.
         """
         scale = np.abs(self._slopes).max(1, initial=0.0)
         scale[scale == 0] = 1.0
@@ -93,8 +89,7 @@ def project(
     from scipy.optimize import nnls
 
     n = len(centre)
-    scale = np.sqrt(np.maximum(centre, SMALLEST_SHARE))
-    across = _orthogonal(scale) * scale[:, None]
+    across = _summing_to_nothing(n)
     sides = np.vstack([-table @ across, across])
     least = np.concatenate([table @ centre - limit, -centre])
     norm = np.linalg.norm(sides, axis=1)
@@ -115,13 +110,13 @@ def project(
     return centre - across @ (rest[:-1] / rest[-1]) * furthest
 
 
-def _orthogonal(vector: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return an orthonormal basis, Float[n n-1], of what is orthogonal to a vector of positive numbers."""
-    # The reflection that takes the vector to the first axis takes the other axes to the basis.
-    mirror = vector / np.linalg.norm(vector)
+def _summing_to_nothing(n: int) -> NDArray[np.float64]:
+    """Return an orthonormal basis, Float[n n-1], of the vectors whose numbers sum to 0."""
+    # The reflection that takes the vector of ones to the first axis takes the other axes to the basis.
+    mirror = np.full(n, n**-0.5)
     mirror[0] += 1.0
     mirror /= np.linalg.norm(mirror)
-    return (np.eye(len(vector)) - 2 * np.outer(mirror, mirror))[:, 1:]
+    return (np.eye(n) - 2 * np.outer(mirror, mirror))[:, 1:]
 
 
 def _mixture(value: NDArray[np.float64]) -> NDArray[np.float64]:

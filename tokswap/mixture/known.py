@@ -6,6 +6,7 @@ merges' once for all rows.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -66,8 +67,7 @@ class KnownRows:
 
     def part(self, kept: NDArray[np.bool_]) -> KnownRows:
         """Return some of the rows, Bool[R], by themselves."""
-        other = object.__new__(KnownRows)
-        other.__dict__.update(self.__dict__)
+        other = copy(self)
         other.step, other.pair = self.step[kept], self.pair[kept]
         other._others = cast("Any", self._others)[kept]
         other._starts = np.searchsorted(other.step, np.arange(self._events.steps + 1)).astype(np.int64)

@@ -28,7 +28,7 @@ from tokswap.mixture.start import start_mixture
 GAP = 0.01
 """The default relative gap: the mixture then moves by far less than from one sample of text to another."""
 
-FINE = 0.005
+FINE = 0.001
 """A gap down to which matchings are found fast enough; a smaller one is left to the program over the rows."""
 
 SMALLEST_GAP = 1e-9
