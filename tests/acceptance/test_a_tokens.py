@@ -125,29 +125,42 @@ def test_a18_a_pattern_that_llama_cpp_lacks_is_warned_of(base: Path, tmp_path: P
     assert any("llama.cpp" in warning for warning in dry_run(base, with_tokenizer(tmp_path / "own", own)))
 
 
-def test_a19_every_id_is_reachable_or_listed_and_no_merge_dangles(base: Path, tmp_path: Path) -> None:
-    tokenizer = sentencepiece()
-    tokenizer["model"]["vocab"]["nowhere near"] = len(tokenizer["model"]["vocab"])
-    out = moved(base, with_tokenizer(tmp_path / "donor", tokenizer), tmp_path / "out", pad_to_multiple_of=64)
+def require_reach(out: Path) -> set[int]:
+    """Return the tokens that doctor lists as out of reach; every other comes out of a text, and no merge dangles."""
     written = json.loads((out / "tokenizer.json").read_text())
-    vocab = vocab_of(open_checkpoint(out))
-    engine = load_tokenizer(written)
+    vocab, engine = vocab_of(open_checkpoint(out)), load_tokenizer(written)
     listed = set(unreachable(engine, vocab).unreachable)
-    assert vocab.id_of_text["nowhere near"] in listed
     doctor = tokswap.doctor(out)
     assert doctor.sections["reach"].figures["unreachable"].value == len(listed)
-    texts = [
-        (before + token).decode(errors="replace")
-        for token in vocab.tokens
-        for before in (b"", b"\n", b".", b"a ")
-    ]
-    seen = {
-        i for ids in encode(engine, texts) for i in ids
-    }  # every other token comes out of a text that holds it
+    before = (b"", b"\n", b".", b"a ")
+    texts = [(start + token).decode(errors="replace") for token in vocab.tokens for start in before]
+    seen = {i for ids in encode(engine, texts) for i in ids}
     whole = [token.decode(errors="ignore").encode() == token for token in vocab.tokens]
     assert set(vocab.ids[(vocab.kinds == Kind.ORDINARY) & np.array(whole)].tolist()) - seen <= listed
     joined = {one + other for one, other in written["model"]["merges"]}
     assert joined <= written["model"]["vocab"].keys() and outcome(doctor, "merges") == "passed"
+    return listed
+
+
+def test_a19_every_id_is_reachable_or_listed_and_no_merge_dangles(base: Path, tmp_path: Path) -> None:
+    tokenizer = sentencepiece()
+    tokenizer["model"]["vocab"]["nowhere near"] = len(tokenizer["model"]["vocab"])
+    out = moved(base, with_tokenizer(tmp_path / "donor", tokenizer), tmp_path / "out", pad_to_multiple_of=64)
+    assert token_id(out, "nowhere near") in require_reach(out)
+
+
+def test_a19_after_trimming_too_and_the_way_back_is_there(base: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("The harbour wall was built by people who needed somewhere.\n" * 30)
+    out = tmp_path / "out"
+    tokswap.trim(base, [text], out=out, keep=280, evaluate=False)
+    assert len(vocab_of(open_checkpoint(out))) < len(vocab_of(open_checkpoint(base)))
+    require_reach(out)
+    old, new = (load_tokenizer(json.loads((f / "tokenizer.json").read_text())) for f in (base, out))
+    assert new.encode(text.read_text()).tokens == old.encode(text.read_text()).tokens
+    assert not failures(tokswap.verify(out, against=base)) - {"padded_rows"}  # the base's own may win
+    tokswap.restore(out, base=base, out=tmp_path / "back")
+    assert (tmp_path / "back" / "model.safetensors").read_bytes() == (base / "model.safetensors").read_bytes()
 
 
 def digits(longest: int) -> dict[str, Any]:

@@ -83,10 +83,12 @@ def test_hostile_tokenizer(attack: str, base: Path, donor: Path, tmp_path: Path)
 @pytest.mark.parametrize("attack", TOKENIZERS)
 def test_a_hostile_tokenizer_harms_no_other_command(attack: str, base: Path, tmp_path: Path) -> None:
     TOKENIZERS[attack][0](base)
+    (tmp_path / "text.txt").write_text("A text.\n")
     for command in (
         ("inspect", base, "--tokens", "a text"),
         ("doctor", base),
         ("verify", base, "--files-only"),
+        ("trim", base, "--text", tmp_path / "text.txt", "--dry-run"),
     ):
         ended = run(command, tmp_path)
         assert ended.code in (0, 1, 2) and "Traceback" not in ended.err and "internal" not in ended.err, (
