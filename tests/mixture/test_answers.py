@@ -12,6 +12,7 @@ from toy_languages import counted, language, merged, mix, text_of, train
 
 from tokswap.display import tables_of
 from tokswap.display.mixture import bar, by_share
+from tokswap.display.text import escape
 from tokswap.errors import TokswapError
 from tokswap.mixture.answers import by_classification, byte_shares, script_of, tokens_after
 from tokswap.mixture.folds import FOLDS, solve_folds, standard_error
@@ -161,3 +162,19 @@ def test_bars_end_at_the_interval() -> None:
     assert bar(Figure(0.5, "share", 0.4, 0.6), 0.6) == "█" * 20 + "▓" * 5 + "░" * 5
     assert bar(Figure(0.0, "share", 0.0, 0.1), 1.0) == "░" * 3
     assert bar(Figure(0.5, "share"), 0.5) == "█" * 30
+
+
+def test_shares_from_hardly_any_merge_are_warned_of() -> None:
+    merges, _, _ = known()
+    first = "".join(merges.texts[symbol] for symbol in merges.pairs[0])
+    report = infer("toy", merges, counted({"a": Counter({first: 5}), "b": Counter({first: 3})}))
+    assert report.figures["missing"].value == STEPS - 1
+    assert any(f"the texts hold 1 of {STEPS} merges" in warning for warning in report.warnings)
+
+
+def test_tokens_are_escaped_once() -> None:
+    merges, words, _ = known()
+    report = infer("toy", merges, words)
+    facts = {**report.facts, "missing": [escape(";\n")], "notes": ["such as " + escape(" a\n")]}
+    rows = dict(tables_of(replace(report, facts=facts))[-1].rows)
+    assert rows["merges in no text, as"] == r"“;\n”" and rows["note"] == r"such as  a\n"

@@ -10,6 +10,7 @@ import pytest
 
 from tokswap.errors import TokswapError
 from tokswap.mixture.categories import check_categories, load_categories, parse_categories
+from tokswap.mixture.corpus import category_files
 from tokswap.mixture.needs import require_mixture
 
 
@@ -50,6 +51,20 @@ def test_names_that_yaml_takes_for_something_else_are_not_guessed(tmp_path: Path
     with pytest.raises(TokswapError, match="name as False") as error:
         load_categories(file)
     assert "quotes" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    "categories", [{"a": "x", "b": [5]}, {"a": "x", "b": 5}, {"a": "x", 3: "y"}, {"a": "x", "b": None}]
+)
+def test_what_is_no_path_is_named(categories: Any) -> None:
+    with pytest.raises(TokswapError, match=r"is no path|is no category"):
+        check_categories(categories)
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "~nobody-of-this-name/texts"])
+def test_paths_that_no_system_takes(path: str) -> None:
+    with pytest.raises(TokswapError, match="category 'en' has a path that can't be read"):
+        category_files("en", check_categories({"en": [path], "fr": "x"})["en"])
 
 
 def test_a_mixture_has_two_categories_and_each_has_text() -> None:

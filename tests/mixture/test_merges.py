@@ -20,6 +20,7 @@ from tokenizer_families import byte_level, sentencepiece, suffixed, unigram, wor
 
 from tokswap.data_files import data_folder
 from tokswap.errors import TokswapError
+from tokswap.mixture.learnt import learnt_merges
 from tokswap.mixture.merges import merge_list
 from tokswap.mixture.prefixes import KnownMerges, fingerprint, longest_shared
 from tokswap.mixture.types import UNKNOWN, MergeList
@@ -188,6 +189,17 @@ def test_runs_of_white_space_that_were_learnt_stay() -> None:
     assert any(set(text) == {"Ġ"} and len(text) > 1 for text in found.texts)
 
 
+def test_runs_that_indented_code_begins_with_are_learnt() -> None:
+    """Of 2, 4, 8 and 3 spaces, as the first merges of a trainer that reads code."""
+    pairs = [("Ġ", "Ġ"), ("ĠĠ", "ĠĠ"), ("ĠĠĠĠ", "ĠĠĠĠ"), ("Ġ", "ĠĠ"), ("Ċ", "ĠĠĠĠ")]
+    learnt = learnt_merges(pairs, {left + right: i for i, (left, right) in enumerate(pairs)}, ("Ġ", "Ċ"))
+    assert list(learnt.pairs) == pairs and not learnt.by_hand
+    by_hand = [("Ġ" * (n - 1), "Ġ") for n in (2, 3, 4, 5)]
+    ids = {left + right: i for i, (left, right) in enumerate(by_hand)}
+    assert learnt_merges(by_hand, ids, ("Ġ",)).by_hand == tuple("Ġ" * n for n in (2, 3, 4, 5))
+    assert set(learnt_merges(by_hand[::-1], ids, ("Ġ",)).by_hand) == {"Ġ" * n for n in (2, 3, 4, 5)}
+
+
 def test_a_token_that_no_merge_reaches_is_set_aside_with_all_that_needs_it() -> None:
     tokenizer = byte_level(specials=())
     vocab = dict(tokenizer["model"]["vocab"])
@@ -196,7 +208,7 @@ def test_a_token_that_no_merge_reaches_is_set_aside_with_all_that_needs_it() -> 
     vocab |= {"ZZ": top, "QQ": top + 1, "ZZQQ": top + 2, "ZZQQX": top + 3}
     found = merge_list({**tokenizer, "model": {**tokenizer["model"], "vocab": vocab, "merges": merges}})
     assert pairs_of(found) == trained(tokenizer) and found.set_aside == 2
-    assert "'ZZQQ'" in found.notes[0]
+    assert "“ZZQQ”" in found.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -279,3 +291,29 @@ def test_tokens_are_bytes_whatever_their_spelling() -> None:
     assert byte_pairs == [
         (a.replace("▁", " ").encode(), b.replace("▁", " ").encode()) for a, b in pairs_of(pieces)
     ]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"end_of_word_suffix": 5}, {"merges": [5]}, {"merges": [["a", 5]]}, {"merges": "ab"}, {"vocab": None}],
+)
+def test_models_of_the_wrong_types_are_refused(broken: Json) -> None:
+    tokenizer = byte_level()
+    with pytest.raises(TokswapError) as error:
+        merge_list({**tokenizer, "model": {**tokenizer["model"], **broken}}, known=())
+    assert "fetch it again" in error.value.hint
+
+
+def test_notes_show_tokens_as_text() -> None:
+    tokenizer = byte_level()
+    vocab = dict(tokenizer["model"]["vocab"])
+    first = trained(tokenizer)[0]
+    odd = "Ġ" + "".join(first) + "Ċ"
+    # A merge whose left part comes only later in the list: nothing spells it by then.
+    vocab |= {odd: len(vocab), "Ġ" + "".join(first): len(vocab) + 1}
+    merges = [["Ġ" + "".join(first), "Ċ"], *map(list, trained(tokenizer))]
+    found = merge_list(
+        {**tokenizer, "model": {**tokenizer["model"], "vocab": vocab, "merges": merges}}, known=()
+    )
+    text = "".join(first).replace("Ġ", " ")
+    assert [note for note in found.notes if f"such as “ {text}\\n”" in note], found.notes

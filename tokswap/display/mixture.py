@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tokswap.display.tables import Table, pairs
-from tokswap.display.text import amount, escape, label, safe, words
+from tokswap.display.text import amount, escape, label, safe
 from tokswap.report import Figure, Report
 
 BAR_CELLS = 30
@@ -97,9 +97,10 @@ def _scripts(report: Report) -> Table:
 def _run(report: Report) -> Table:
     facts = report.facts
     rows: list[tuple[str, str]] = [("tokenizer", escape(facts["tokenizer"]))]
-    rows += [("note", escape(str(note))) for note in facts["notes"]]
+    rows += [("note", safe(str(note))) for note in facts["notes"]]
     rows += list(_figures(report))
-    rows += [("merges in no text, as", words([f"“{safe(token)}”" for token in facts["missing"]]))]
+    # Tokens are escaped in the facts already; escaped again, a line break would be shown as two signs.
+    rows += [("merges in no text, as", ", ".join(f"“{safe(token)}”" for token in facts["missing"]) or "–")]
     return pairs("How it was found", rows)
 
 

@@ -23,7 +23,7 @@ def parse_categories(given: Sequence[str]) -> dict[str, list[Path]]:
         name, equals, path = argument.partition("=")
         if not (equals and name.strip() and path.strip()):
             raise TokswapError(f"{argument!r} is no category", HINT)
-        out.setdefault(name.strip(), []).append(Path(path).expanduser())
+        out.setdefault(name.strip(), []).append(Path(path))
     return out
 
 
@@ -42,8 +42,8 @@ def load_categories(path: Path) -> dict[str, list[Path]]:
 
 
 def check_categories(categories: Mapping[str, Paths]) -> dict[str, list[Path]]:
-    """Return categories as lists of paths. Raises TokswapError for fewer than two, or an empty one."""
-    out = {name: _listed(paths) for name, paths in categories.items()}
+    """Return categories as lists of paths. Raises TokswapError for fewer than two, or one without paths."""
+    out = {name: _listed(name, paths) for name, paths in categories.items()}
     if not 2 <= len(out) <= MOST_CATEGORIES:
         raise TokswapError(f"a mixture needs 2 to {MOST_CATEGORIES:,} categories, not {len(out)}", HINT)
     for name, paths in out.items():
@@ -56,9 +56,14 @@ def _beside(folder: Path, name: str, entry: Any) -> list[Path]:
     entries: list[Any] = entry if isinstance(entry, list) else [entry]
     if not entries or not all(isinstance(one, str) and one for one in entries):
         raise TokswapError(f"the category {name!r} has no path, or one that is no text", HINT)
-    return [folder / Path(one).expanduser() for one in entries]
+    return [Path(one) if one.startswith("~") else folder / one for one in entries]
 
 
-def _listed(paths: Paths) -> list[Path]:
+def _listed(name: Any, paths: Any) -> list[Path]:
     several = [paths] if isinstance(paths, str | PathLike) else paths
-    return [Path(path).expanduser() for path in several]
+    if not isinstance(name, str) or not isinstance(several, Sequence):
+        raise TokswapError(f"{name!r}: {paths!r} is no category", HINT)
+    wrong = [path for path in several if not isinstance(path, str | PathLike)]
+    if wrong:
+        raise TokswapError(f"the category {name!r} has {wrong[0]!r}, which is no path", HINT)
+    return [Path(path) for path in several]

@@ -25,6 +25,7 @@ _REACH_BYTES = 1 << 16  # searched for a place to cut a file in spans
 _PEEK_BYTES = 8192  # a zero byte among them makes a file binary, as git sees it
 _ROWS = 4096  # of a parquet file, read at once
 _UTF8 = "convert it first, as with `iconv -t utf-8`, or name the files wanted"
+_NAME = "name a folder, a pattern such as 'texts/*.txt', or files: .txt, .jsonl, .parquet, .gz, .zst"
 _PACKED = (".gz", ".zst")
 # Pre-tokenizers let a word end here whatever follows: after one line break, which belongs to what comes before.
 _CUT = re.compile(r"(?<=\S)\n(?=[^\s/])")
@@ -46,12 +47,18 @@ def category_files(name: str, sources: Sequence[str | Path]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for source in sources:
-        files = _files(Path(source).expanduser(), str(source))
+        try:
+            files = _files(Path(source).expanduser(), str(source))
+        except (
+            OSError,
+            RuntimeError,
+        ) as error:  # a name too long, a folder that is locked, a ~user who isn't there
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise TokswapError(
+                f"the category {name!r} has a path that can't be read: {reason}", _NAME
+            ) from None
         if not files:
-            hint = (
-                "name a folder, a pattern such as 'texts/*.txt', or files: .txt, .jsonl, .parquet, .gz, .zst"
-            )
-            raise TokswapError(f"the category {name!r} has no file at {source}", hint)
+            raise TokswapError(f"the category {name!r} has no file at {source}", _NAME)
         found |= dict.fromkeys(file.resolve() for file in files)
     return sorted(found)
 

@@ -17,17 +17,22 @@ from tokswap.vocab import SPACE_MARK
 Pair = tuple[str, str]
 
 MOST_CUTS = 1.05  # merges a token in a trainer's list, which has two only where two merges spell one text
-SHORTEST_BLOCK = 4  # no corpus has runs of, say, 2, 3, 4 and 5 line breaks as merges that follow one another
+SHORTEST_BLOCK = 4  # no corpus has runs of, say, 2, 3, 4 and 5 line breaks as merges that follow one another;
+# indented code has runs of 2, 4, 8 and 3 spaces
 WHITE_SPACE = frozenset((SPACE_MARK, *" \t\n\r\f\v", *"ĠĉĊč"))
 """White space as SentencePiece, plain text and byte-level BPE write it."""
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """Merges in the order they were learnt; texts of tokens that were put in by hand; what to say about both."""
+    """Merges in the order they were learnt; texts of tokens that were put in by hand; what to say about both.
+
+    `odd` are those put in by hand that aren't spelt by tokens before them; the notes don't speak of them.
+    """
 
     pairs: tuple[Pair, ...]
     by_hand: tuple[str, ...]
+    odd: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -46,8 +51,9 @@ def learnt_merges(pairs: Sequence[Pair], ids: Mapping[str, int], alphabet: Colle
         cuts = (parts_below(text, results) for text in order)
     runs = _blocks_of_runs(order)
     kept, odd = _reachable(cuts, alphabet, runs)
-    notes = _notes(len(pairs), len(results), expanded, runs, odd)
-    return Learnt(tuple(kept), (*filter(runs.__contains__, order), *odd), tuple(notes))
+    notes = _notes(len(pairs), len(results), len(kept), runs, expanded)
+    by_hand = (*filter(runs.__contains__, order), *odd)
+    return Learnt(tuple(kept), by_hand, tuple(odd), tuple(notes))
 
 
 def _reachable(
@@ -70,12 +76,18 @@ def _reachable(
 
 
 def _blocks_of_runs(order: Sequence[str]) -> frozenset[str]:
-    """Return the runs of one white-space character that stand in a block, as people write them into a vocabulary."""
+    """Return the runs of one white-space character that stand in a block, as people write them into a vocabulary.
+
+    Each is one character longer than the one before it, or each one shorter.
+    """
     found: set[str] = set()
-    for character, block in groupby(order, key=_run_of):
-        texts = list(block)
-        if character and len(texts) >= SHORTEST_BLOCK:
-            found.update(texts)
+    for sign in (1, -1):
+        # Runs that get longer by one at each place have the same length less place.
+        places = ((_run_of(text), len(text) - sign * at, text) for at, text in enumerate(order))
+        for (character, _), block in groupby(places, key=lambda place: place[:2]):
+            texts = [text for _, _, text in block]
+            if character and len(texts) >= SHORTEST_BLOCK:
+                found.update(texts)
     return frozenset(found)
 
 
@@ -83,17 +95,12 @@ def _run_of(text: str) -> str | None:
     return text[0] if len(set(text)) == 1 and text[0] in WHITE_SPACE else None
 
 
-def _notes(merges: int, tokens: int, expanded: bool, runs: Collection[str], odd: Sequence[str]) -> list[str]:
+def _notes(merges: int, tokens: int, kept: int, runs: Collection[str], expanded: bool) -> list[str]:
     notes: list[str] = []
     if expanded:
-        kept = tokens - len(runs) - len(odd)
         notes.append(
             f"{merges:,} merges are every cut of {tokens:,} tokens; {kept:,} were recovered in order"
         )
     if runs:
         notes.append(f"{len(runs):,} runs of white space were put in by hand: set aside")
-    if odd:
-        notes.append(
-            f"{len(odd):,} tokens, such as {odd[0]!r}, aren't spelt by tokens before them: set aside"
-        )
     return notes

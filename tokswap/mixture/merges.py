@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tokswap.display.text import escape
 from tokswap.errors import TokswapError
 from tokswap.mixture.learnt import Learnt, Pair, learnt_merges
 from tokswap.mixture.prefixes import KnownMerges, Shared, longest_shared, read_known
@@ -40,7 +41,7 @@ def merge_list(
         [(exact[left], exact[right]) for left, right in learnt.pairs],
         read_known() if known is None else known,
     )
-    notes = (*learnt.notes, *_shared_notes(shared))
+    notes = (*learnt.notes, *_odd_notes(learnt, exact), *_shared_notes(shared))
     return _build(model, alphabet, learnt, exact, notes, shared, _skipped(skip, len(learnt.pairs), shared))
 
 
@@ -79,6 +80,10 @@ def _bpe_model(tokenizer: Mapping[str, Any]) -> Mapping[str, Any]:
         raise TokswapError(f"a {kind} tokenizer has no merges", _GIVE_BPE)
     if not model.get("merges"):
         raise TokswapError("the tokenizer's list of merges is empty", _GIVE_BPE)
+    if not isinstance(model["merges"], list) or not isinstance(model.get("vocab"), Mapping):
+        raise TokswapError("the tokenizer's merges are no list, or its vocabulary is no table", _BROKEN)
+    if not isinstance(suffix := model.get("end_of_word_suffix") or "", str):
+        raise TokswapError(f"the tokenizer's end_of_word_suffix is {suffix!r}, which is no text", _BROKEN)
     if prefix := model.get("continuing_subword_prefix"):
         hint = "give a tokenizer whose tokens are spelt alike at every place in a word"
         raise TokswapError(
@@ -102,8 +107,9 @@ def _pairs(model: Mapping[str, Any]) -> list[Pair]:
     """Return the merges as (left, right); older files write them as one text with a space between."""
     pairs: list[Pair] = []
     for merge in model["merges"]:
-        parts = merge.split(" ") if isinstance(merge, str) else merge
-        if len(parts) != 2 or parts[0] + parts[1] not in model["vocab"]:
+        parts: Any = merge.split(" ") if isinstance(merge, str) else merge
+        texts = isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts)
+        if not texts or len(parts) != 2 or parts[0] + parts[1] not in model["vocab"]:
             raise TokswapError(f"the merge {merge!r} yields no token of the vocabulary", _BROKEN)
         pairs.append((parts[0], parts[1]))
     return pairs
@@ -112,6 +118,15 @@ def _pairs(model: Mapping[str, Any]) -> list[Pair]:
 def _exact_bytes(tokenizer: Mapping[str, Any]) -> dict[str, bytes]:
     vocab = read_vocab(tokenizer, {})
     return dict(zip(vocab.texts, vocab.tokens, strict=True))
+
+
+def _odd_notes(learnt: Learnt, exact: Mapping[str, bytes]) -> tuple[str, ...]:
+    if not learnt.odd:
+        return ()
+    example = escape(exact[learnt.odd[0]])
+    return (
+        f"{len(learnt.odd):,} tokens, such as “{example}”, aren't spelt by tokens before them: set aside",
+    )
 
 
 def _shared_notes(shared: Shared | None) -> tuple[str, ...]:
