@@ -1,14 +1,13 @@
-"""How accurate inferred mixtures are: tokenizers trained on known mixtures, beside three simpler guesses.
+"""How accurate inferred mixtures are, and how often the printed intervals hold: tokenizers trained on known mixtures.
 
-    python benchmarks/mixture_experiments.py --texts TEXTS --categories 5 --trials 20 --merges 300,1000,3000 \
-        --train-bytes 5000000 --count-bytes 1000000 --out results.json
+    python benchmarks/mixture_experiments.py                  runs what has no result yet, fetching texts
+    python benchmarks/mixture_experiments.py --only "code 5"  those series alone whose name begins so
+    python benchmarks/mixture_experiments.py --table          prints what there is
 
-TEXTS is a folder of NAME.txt or NAME/text.txt, one a category, documents parted by lines of `%%` or else cut by size
-(benchmarks/mixture_texts.py fetches some). Each trial draws categories and
-shares (uniform on the simplex, as in arXiv:2407.16607), trains GPT-2's kind of tokenizer on that mixture, counts other
-documents of the same categories (or, with --overlap, the same ones, as the authors did) and infers the shares.
-Printed: log10 of the mean squared error of shares of bytes, mean and standard deviation over trials, and how often
-the printed intervals hold the truth.
+Texts are those of benchmarks/mixture_texts.py. Categories are drawn, shares drawn uniformly on the simplex as in
+arXiv:2407.16607, and `size` bytes are trained on and as many counted, the same number of each category, from other
+pages of the same texts unless the series says otherwise. A and B are the two halves of the categories: the intervals
+are fitted on A alone (benchmarks/mixture_coverage.py).
 """
 
 from __future__ import annotations
@@ -16,186 +15,176 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mixture_texts
 import numpy as np
-import scipy.sparse as sp
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from tokswap.evaluation.texts import split_documents
-from tokswap.mixture.infer import infer
-from tokswap.mixture.merges import merge_list
-from tokswap.mixture.types import WordCounts
+from tokswap.mixture.experiment import make_experiment, run_experiment
 
+OUT = Path(__file__).parent / "results" / "mixture-experiments.json"
+DIGITS = 6  # of what is kept: shares are no better known
+SMALLEST_ERROR = 1e-16
 ESTIMATES = ("byte_share", "efficiency_share", "classification_share", "uniform_share")
-BLOCK_BYTES = 4000  # of a document where the text has no marks between them: about a page
-SMALLEST_ERROR = 1e-16  # of a mean square: what rounding leaves of an exact answer
+MEGABYTE = 1_000_000
+
+
+# Languages whose stories (train) are under 200 kB, or are hardly translated.
+TOO_LITTLE = {"shifted": ("hi", "km", "ro", "sl", "eu", "da", "el", "et", "ko", "id")}
 
 
 @dataclass(frozen=True)
-class Category:
-    """A category's documents, their sizes in bytes, and how often each holds each word (documents, words)."""
+class Series:
+    """Trials of one setting. `size` in bytes; `half` of the categories, all of them where it is empty."""
 
-    name: str
-    documents: list[str]
-    sizes: np.ndarray
-    words: sp.csr_array
+    texts: str
+    draw: int
+    size: int
+    trials: int
+    merges: tuple[int, ...]
+    half: str = ""
+    how: str = ""
+    """"overlap" counts the pages trained on, "shifted" trains on stories and counts manuals."""
 
+    @property
+    def name(self) -> str:
+        parts = (self.texts, str(self.draw), f"{self.size // MEGABYTE} MB", self.half, self.how)
+        return " ".join(part for part in parts if part)
 
-def files(folder: Path) -> dict[str, Path]:
-    """Return name → text: NAME.txt and NAME/text.txt."""
-    plain = {path.stem: path for path in sorted(folder.glob("*.txt"))}
-    return plain | {path.parent.name: path for path in sorted(folder.glob("*/text.txt"))}
+    def categories(self, kind: str) -> dict[str, str]:
+        """Return name → folder of those that this series draws from."""
+        folders = mixture_texts.texts(kind)
+        names = sorted(folders)
+        kept = {"A": names[::2], "B": names[1::2]}.get(self.half, names)
+        return {name: str(folders[name]) for name in kept if name not in TOO_LITTLE.get(self.how, ())}
 
-
-def cut_documents(content: str) -> list[str]:
-    """Return documents that lines of `%%` part, or else blocks of lines that stand together."""
-    documents = list(split_documents(content))
-    if len(documents) > 1:
-        return documents
-    blocks, size = [[""]], 0
-    for line in content.splitlines(keepends=True):
-        if size > BLOCK_BYTES:
-            blocks.append([])
-            size = 0
-        blocks[-1].append(line)
-        size += len(line.encode())
-    return ["".join(block) for block in blocks]
-
-
-def read(folder: Path) -> tuple[list[Category], list[str]]:
-    """Return the categories of a folder, and the words that their columns stand for."""
-    cut = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    number: dict[str, int] = {}
-    tables: list[tuple[str, list[str], list[dict[int, int]]]] = []
-    for name, path in files(folder).items():
-        documents = cut_documents(path.read_text(encoding="utf-8"))
-        rows: list[dict[int, int]] = []
-        for document in documents:
-            words = Counter(word for word, _ in cut.pre_tokenize_str(document))
-            rows.append({number.setdefault(word, len(number)): count for word, count in words.items()})
-        tables.append((name, documents, rows))
-    out: list[Category] = []
-    for name, documents, rows in tables:
-        columns = np.array([word for row in rows for word in row], dtype=np.int64)
-        counts = np.array([count for row in rows for count in row.values()], dtype=np.int64)
-        starts = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
-        table = sp.csr_array((counts, columns, starts), shape=(len(rows), len(number)))
-        sizes = np.array([len(document.encode()) for document in documents])
-        out.append(Category(name, documents, sizes, table))
-    return out, list(number)
-
-
-def first(sizes: np.ndarray, order: np.ndarray, most: float) -> np.ndarray:
-    """Return the documents, in their order, that are nearest to `most` bytes in all."""
-    total = np.cumsum(sizes[order])
-    return order[: int(np.searchsorted(total, most)) + 1] if most > 0 else order[:0]
-
-
-def train(texts: list[str], merges: int) -> dict[str, Any]:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=256 + merges, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
-    return json.loads(tokenizer.to_str())
-
-
-def trial(
-    categories: list[Category], words: list[str], given: argparse.Namespace, seed: int
-) -> dict[str, Any]:
-    """Train on one mixture, infer it from several numbers of merges, and return errors and intervals."""
-    draw = np.random.default_rng(seed)
-    chosen = [categories[i] for i in draw.choice(len(categories), given.categories, replace=False)]
-    shares = draw.dirichlet(np.ones(given.categories))
-    texts: list[str] = []
-    trained = np.zeros(given.categories)
-    columns: list[np.ndarray] = []
-    text_bytes: list[int] = []
-    for i, category in enumerate(chosen):
-        order = draw.permutation(len(category.documents))
-        half = len(order) // 2
-        there = order if given.overlap else order[:half]
-        other = order if given.overlap else order[half:]
-        seen = first(category.sizes, there, shares[i] * given.train_bytes)
-        held = first(category.sizes, other, given.count_bytes)
-        texts += [category.documents[at] for at in seen]
-        trained[i] = category.sizes[seen].sum()
-        text_bytes.append(int(category.sizes[held].sum()))
-        columns.append(np.asarray(category.words[held].sum(0)))
-    truth = trained / trained.sum()
-    table = np.stack(columns, axis=1)
-    there = np.flatnonzero(table.any(1))
-    names = tuple(category.name for category in chosen)
-    counted = WordCounts(
-        names, tuple(words[at] for at in there), sp.csr_array(table[there]), np.array(text_bytes)
-    )
-    merges = merge_list(train(texts, max(given.merges)), skip=0, known=())
-    out: dict[str, Any] = {"seed": seed, "categories": names, "truth": truth.tolist(), "by_merges": {}}
-    for steps in given.merges:
-        start = time.process_time()
-        report = infer("trained", merges, counted, steps=steps)
-        found = [section.figures for section in report.sections.values()]
-        out["by_merges"][steps] = {
-            "cpu_seconds": time.process_time() - start,
-            "gap": report.figures["gap"].value,
-            "low": [f["byte_share"].low for f in found],
-            "high": [f["byte_share"].high for f in found],
-            **{name: [f[name].value for f in found] for name in ESTIMATES},
+    def fields(self) -> dict[str, Any]:
+        """Return the recipe of this series (recipes/mixture-experiment.yaml)."""
+        shifted = self.how == "shifted"
+        return {
+            "kind": "mixture-experiment",
+            "categories": self.categories("stories" if shifted else self.texts),
+            "counted": self.categories("manuals") if shifted else {},
+            "draw": self.draw,
+            "trials": self.trials,
+            "merges": list(self.merges),
+            "train_bytes": self.size,
+            "count_bytes": self.size / self.draw,
+            "overlap": self.how == "overlap",
+            "seed": {"A": 0, "B": 1000}.get(self.half, 2000),
         }
-    return out
 
 
-def log_error(truth: list[float], found: list[float]) -> float:
-    return float(np.log10(max(((np.array(truth) - np.array(found)) ** 2).mean(), SMALLEST_ERROR)))
+MERGES = (100, 300, 1000, 3000)
+SERIES = [
+    *(Series("languages", 5, MEGABYTE, 10, MERGES, half) for half in "AB"),
+    *(Series("code", 5, MEGABYTE, 10, MERGES, half) for half in "AB"),
+    Series("domains", 5, MEGABYTE, 20, MERGES),
+    Series("languages", 20, MEGABYTE, 20, MERGES),
+    Series("languages", 5, MEGABYTE, 20, MERGES, how="shifted"),
+    *(Series("languages", 5, 10 * MEGABYTE, 10, MERGES, half) for half in "AB"),
+    *(Series("code", 5, 10 * MEGABYTE, 10, MERGES, half) for half in "AB"),
+    *(Series("languages", 10, MEGABYTE, 10, MERGES, half) for half in "AB"),
+    Series("code", 10, MEGABYTE, 20, MERGES),
+    Series("domains", 5, 10 * MEGABYTE, 10, MERGES),
+    Series("languages", 20, 10 * MEGABYTE, 10, MERGES),
+    Series("languages", 10, 10 * MEGABYTE, 10, MERGES),
+    Series("code", 10, 10 * MEGABYTE, 10, MERGES),
+    Series("languages", 5, 10 * MEGABYTE, 10, MERGES, how="overlap"),
+    Series("languages", 5, 10 * MEGABYTE, 3, (10_000,), how="many merges"),
+    Series("languages", 5, 10 * MEGABYTE, 1, (30_000,), how="most merges"),
+]
 
 
-def summary(trials: list[dict[str, Any]], steps: int) -> str:
-    """Return one line: errors of each estimate, and the coverage of the intervals."""
-    runs = [(one["truth"], one["by_merges"][steps]) for one in trials]
-    parts: list[str] = []
-    for name in ESTIMATES:
-        errors = np.array([log_error(truth, run[name]) for truth, run in runs])
-        parts.append(f"{errors.mean():6.2f} ± {errors.std(ddof=1) if len(errors) > 1 else 0.0:.2f}")
-    inside = [
-        low <= share <= high
-        for truth, run in runs
-        for low, share, high in zip(run["low"], truth, run["high"], strict=True)
+def rounded(value: Any) -> Any:
+    """Round all numbers of JSON-able data."""
+    if isinstance(value, dict):
+        return {key: rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [rounded(entry) for entry in value]
+    return round(value, DIGITS) if isinstance(value, float) else value
+
+
+def run(series: Series) -> dict[str, Any]:
+    """Return a series' setting, its CPU seconds with texts read and tokenizers trained, and every trial."""
+    start = time.process_time()
+    report = run_experiment(make_experiment(series.fields()))
+    setting = {"texts": series.texts, "draw": series.draw, "size": series.size, "half": series.half}
+    return {
+        "setting": {**setting, "how": series.how},
+        "cpu_seconds": round(time.process_time() - start, 1),
+        "trials": rounded(report.facts["trials"]),
+    }
+
+
+def log_errors(trials: list[dict[str, Any]], merges: str, estimate: str) -> np.ndarray:
+    """Return log10 of each trial's mean squared error."""
+    squares = [
+        np.mean((np.array(one["truth"]) - np.array(one["found"][merges]["shares"][estimate])) ** 2)
+        for one in trials
     ]
-    seconds = np.mean([run["cpu_seconds"] for _, run in runs])
-    return f"{steps:7,} | " + " | ".join(parts) + f" | {100 * np.mean(inside):3.0f} % | {seconds:5.1f}"
+    return np.log10(np.maximum(squares, SMALLEST_ERROR))
+
+
+def inside(trials: list[dict[str, Any]], merges: str) -> np.ndarray:
+    """Return for each true share whether its printed interval holds it."""
+    held = [
+        (np.array(one["found"][merges]["low"]) <= one["truth"])
+        & (one["truth"] <= np.array(one["found"][merges]["high"]))
+        for one in trials
+    ]
+    return np.concatenate(held)
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return Markdown: a row a setting and number of merges, the halves together."""
+    joined: dict[str, list[dict[str, Any]]] = {}
+    for one in results.values():
+        setting = one["setting"]
+        name = (
+            f"{setting['draw']} {setting['texts']}, {setting['size'] // MEGABYTE} MB {setting['how']}".strip()
+        )
+        joined.setdefault(name, []).extend(one["trials"])
+    lines = [
+        "| | merges | trials | program | efficiency | tokens | uniform | CPU s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, trials in joined.items():
+        for merges in sorted({m for one in trials for m in one["found"]}, key=int):
+            there = [one for one in trials if merges in one["found"]]
+            if 2 * len(there) < len(trials):
+                continue  # what single tokenizers had as their last merge
+            errors = [log_errors(there, merges, estimate) for estimate in ESTIMATES]
+            cells = [f"{e.mean():.2f} ± {e.std(ddof=1):.2f}" for e in errors[:1]]
+            cells += [f"{e.mean():.2f}" for e in errors[1:]]
+            seconds = np.mean([one["found"][merges]["cpu_seconds"] for one in there])
+            row = [name, f"{int(merges):,}", str(len(there)), *cells, f"{seconds:.1f}"]
+            lines.append("| " + " | ".join(row).replace("-", "−") + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--texts", type=Path, required=True)
-    parser.add_argument("--categories", type=int, default=5)
-    parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--merges", type=lambda s: [int(n) for n in s.split(",")], default=[300, 1000, 3000])
-    parser.add_argument("--train-bytes", type=float, default=5e6)
-    parser.add_argument("--count-bytes", type=float, default=1e6, help="of each category")
-    parser.add_argument("--overlap", action="store_true", help="count the documents that were trained on")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--only", default="", help="series whose names begin so")
+    parser.add_argument("--table", action="store_true", help="print the results and run nothing")
+    parser.add_argument("--seconds", type=float, default=1e9, help="start no series after so many")
     given = parser.parse_args()
-    categories, words = read(given.texts)
-    print(
-        f"{len(categories)} categories, {sum(int(c.sizes.sum()) for c in categories) / 1e6:.0f} MB",
-        flush=True,
-    )
-    trials: list[dict[str, Any]] = []
-    for i in range(given.trials):
-        trials.append(trial(categories, words, given, given.seed + i))
-        if given.out:
-            given.out.write_text(json.dumps({"given": vars(given), "trials": trials}, default=str, indent=1))
-    print(" merges | program | efficiency | classification | uniform | in interval | CPU s")
-    for steps in given.merges:
-        print(summary(trials, steps), flush=True)
+    results = json.loads(given.out.read_text()) if given.out.is_file() else {}
+    start = time.monotonic()
+    for series in SERIES:
+        if given.table or series.name in results or not series.name.startswith(given.only):
+            continue
+        if time.monotonic() - start > given.seconds:
+            break
+        results[series.name] = run(series)
+        given.out.write_text(json.dumps(results, separators=(",", ":")) + "\n")
+        print(f"{series.name}: {results[series.name]['cpu_seconds']:.0f} CPU seconds", flush=True)
+    print(table(results))
 
 
 if __name__ == "__main__":

@@ -33,12 +33,11 @@ def summary(path: Path) -> str:
     return first.lstrip("# ").strip()
 
 
-def is_leaderboard(name: str) -> bool:
-    """Tell a recipe for a leaderboard from one for a transplant, by its field `kind`."""
-    from tokswap.board.config import KIND
+def kind_of(name: str) -> str:
+    """Return the field `kind` of a recipe: leaderboard, mixture-experiment, or nothing for a transplant's."""
     from tokswap.recipe import load_recipe
 
-    return load_recipe(find_recipe(name)).get("kind") == KIND
+    return str(load_recipe(find_recipe(name)).get("kind", ""))
 
 
 def is_transplant(name: str) -> bool:

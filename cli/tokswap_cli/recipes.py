@@ -112,11 +112,12 @@ def cp(
 def validate(name: Name, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
     """Check a recipe, all errors at once: its fields, its methods and their parameters."""
     output.begin(quiet=quiet, as_json=as_json)
+    from tokswap.board.config import KIND as LEADERBOARD
     from tokswap.display import Table, words
     from tokswap.report import Report
 
     facts = _checked(name)
-    if facts.get("kind"):
+    if facts.get("kind") == LEADERBOARD:
         output.show(Report("leaderboard recipe", {"name": name, "recipe": facts}))
         output.message(f"the leaderboard's recipe {name} is right")
         return
@@ -141,25 +142,37 @@ def run(
 ) -> None:
     """Carry out a recipe.
 
-    The same as `tokswap transplant -c RECIPE`, or `tokswap leaderboard -c RECIPE` for one of that kind.
+    The same as `tokswap transplant -c RECIPE`, or `tokswap leaderboard -c RECIPE` for one of that kind. One of kind
+    mixture-experiment trains tokenizers on known mixtures and infers them.
     """
     output.begin(quiet=quiet, as_json=as_json)
+    from tokswap.board.config import KIND as LEADERBOARD
+    from tokswap.mixture.experiment import KIND as EXPERIMENT
     from tokswap_cli.leaderboard import run as run_leaderboard
-    from tokswap_cli.recipe_files import is_leaderboard
+    from tokswap_cli.mixture_experiment import run as run_experiment
+    from tokswap_cli.recipe_files import kind_of
     from tokswap_cli.run import run as carry_out
     from tokswap_cli.transplant import recipe_fields
 
-    if is_leaderboard(name):
+    kind = kind_of(name)
+    if kind == LEADERBOARD:
         run_leaderboard(name, out=out, dry_run=dry_run, fresh=overwrite, page=report)
+        return
+    if kind == EXPERIMENT:
+        run_experiment(name, out=out, dry_run=dry_run, page=report)
         return
     carry_out(recipe_fields(name, {"out": out}, {}, {}), dry_run=dry_run, overwrite=overwrite, page=report)
 
 
 def _checked(name: str) -> dict[str, Any]:
-    """Return all fields of a recipe of either kind. Raises TokswapError for one that is not right."""
+    """Return all fields of a recipe of any kind. Raises TokswapError for one that is not right."""
+    from tokswap.board.config import KIND as LEADERBOARD
     from tokswap.board.config import make_leaderboard
+    from tokswap.mixture.experiment import KIND as EXPERIMENT
+    from tokswap.mixture.experiment import make_experiment
     from tokswap.recipe import load_recipe, make_recipe
-    from tokswap_cli.recipe_files import find_recipe, is_leaderboard
+    from tokswap_cli.recipe_files import find_recipe, kind_of
 
     fields = load_recipe(find_recipe(name))
-    return (make_leaderboard if is_leaderboard(name) else make_recipe)(fields).model_dump()
+    checks = {LEADERBOARD: make_leaderboard, EXPERIMENT: make_experiment}
+    return checks.get(kind_of(name), make_recipe)(fields).model_dump()

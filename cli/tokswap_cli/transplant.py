@@ -191,9 +191,10 @@ def recipe_fields(
     fields: dict[str, Any] = {}
     if config is not None:
         from tokswap.recipe import load_recipe
-        from tokswap_cli.recipe_files import find_recipe, is_leaderboard
+        from tokswap.board.config import KIND as LEADERBOARD
+        from tokswap_cli.recipe_files import find_recipe, kind_of
 
-        if is_leaderboard(config):
+        if kind_of(config) == LEADERBOARD:
             raise TokswapError(
                 f"{config} is the recipe of a leaderboard, not of one transplant",
                 f"run it with: tokswap leaderboard -c {config}",

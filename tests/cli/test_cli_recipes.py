@@ -15,6 +15,7 @@ from tokswap.aliases import read_aliases
 from tokswap.board.cells import cells_of
 from tokswap.board.config import Leaderboard, make_leaderboard, texts_of
 from tokswap.methods import get_method, methods
+from tokswap.mixture.experiment import Experiment, make_experiment
 from tokswap.recipe import load_recipe, make_recipe
 from tokswap_cli.recipe_files import shipped, summary
 
@@ -74,6 +75,34 @@ def test_a_leaderboard_runs_as_a_recipe_too(cli: Any, base: Path, donor: Path, t
     mine.write_text(yaml.safe_dump(fields))
     ran = cli("recipes", "validate", mine)
     assert ran.code == 2 and "did you mean subword" in ran.err
+
+
+def test_the_experiment_is_right_complete_and_explained(cli: Any) -> None:
+    path = shipped()["mixture-experiment"]
+    fields = load_recipe(path)
+    assert set(fields) == set(Experiment.model_fields), "every field is named"
+    assert make_experiment(fields).draw == 5
+    text = path.read_text()
+    assert summary(path).endswith(".") and text.count("#") > 15 and "tokswap recipes cp mixture-exp" in text
+    facts = cli("recipes", "validate", "mixture-experiment", "--json").document["facts"]
+    assert facts["recipe"]["trials"] == 20
+
+
+def test_an_experiment_runs_as_a_recipe(cli: Any, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    fields = load_recipe(shipped()["mixture-experiment"])
+    mine.write_text(yaml.safe_dump(fields | {"trials": 2, "merges": [60]}))
+    assert "To be tried" in cli("recipes", "run", mine, "--dry-run").out
+    ran = cli("recipes", "run", mine, "--json")
+    assert ran.code == 0 and ran.document["kind"] == "mixture-experiment"
+    assert len(ran.document["facts"]["trials"]) == 2
+    figures = ran.document["sections"]["60"]["figures"]
+    assert figures["byte_share_error"]["value"] < figures["uniform_share_error"]["value"]
+    refused = cli("recipes", "run", mine, "--out", tmp_path / "x")
+    assert refused.code == 2 and "no output folder" in refused.err
+    mine.write_text(yaml.safe_dump(fields | {"draw": 50}))
+    wrong = cli("recipes", "validate", mine)
+    assert wrong.code == 2 and "50 of 7 categories" in wrong.err
 
 
 def test_the_70b_shaped_folder_is_made_and_planned(cli: Any, base: Path, donor: Path, tmp_path: Path) -> None:

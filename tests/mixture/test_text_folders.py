@@ -81,7 +81,11 @@ def test_signs_of_troff(line: str, text: str) -> None:
 
 
 def test_pages_of_html_are_their_text(tmp_path: Path) -> None:
-    source = "<head><title>gone</title></head><body><p>One &amp; <b>two</b></p><script>no()</script><li>three</li></body>"
+    head, body = (
+        "<head><title>gone</title></head>",
+        "<p>One &amp; <b>two</b></p><script>no()</script><li>three",
+    )
+    source = f"{head}<body>{body}</li></body>"
     assert [line for line in page(plain(tmp_path / "a.html", source)) if line] == ["One & two", "three"]
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tokswap.mixture.folds import standard_error
-
 WIDTH = 2.0
 """Standard errors to each side."""
 
@@ -32,12 +30,13 @@ COVERAGE = (
 
 
 def calibrated(
-    shares: NDArray[np.float64], folds: NDArray[np.float64], text_bytes: NDArray[np.int64]
+    shares: NDArray[np.float64], fold_error: NDArray[np.float64], text_bytes: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return intervals, Float[2 n], around shares of bytes, Float[n].
 
-    `folds` are those of folds of the merges, Float[G n], and `text_bytes` what was counted of each category, Int[n].
+    `fold_error` are their standard errors from folds of the merges, Float[n], and `text_bytes` what was counted of each
+    category, Int[n].
     """
     text = TEXT_NOISE**2 * shares * (1 - shares) / text_bytes
-    half = WIDTH * np.sqrt(standard_error(folds) ** 2 + text + FLOOR**2)
+    half = WIDTH * np.sqrt(fold_error**2 + text + FLOOR**2)
     return np.stack([np.maximum(shares - half, 0.0), np.minimum(shares + half, 1.0)])

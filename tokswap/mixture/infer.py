@@ -7,10 +7,10 @@ from collections.abc import Callable
 from tokswap.errors import TokswapError
 from tokswap.mixture.answers import byte_shares
 from tokswap.mixture.calibration import calibrated
-from tokswap.mixture.folds import solve_folds
+from tokswap.mixture.folds import solve_folds, standard_error
 from tokswap.mixture.program import GAP, solve
 from tokswap.mixture.replay import replay
-from tokswap.mixture.summary import Answer, summarise
+from tokswap.mixture.summary import FEW_MERGES, Answer, summarise
 from tokswap.mixture.types import MergeList, WordCounts
 from tokswap.report import Report
 
@@ -18,9 +18,6 @@ Progress = Callable[[str, int, int], None]
 
 MOST_MERGES = 30_000
 """Merges that are looked at unless more are asked for: those the paper takes for tokenizers of language models."""
-
-FEW_MERGES = 300
-"""The fewest that the experiments were made with; a warning names fewer."""
 
 
 def infer(
@@ -50,8 +47,11 @@ def infer(
     folds = solve_folds(solved.master, on_progress=on_progress)
     sizes = events.totals, counted.text_bytes
     shares = byte_shares(solved.alpha, *sizes)
-    interval = calibrated(shares, byte_shares(folds, *sizes), counted.text_bytes)
-    return summarise(Answer(name, merges, counted, events, skipped, solved, shares, interval), warnings)
+    fold_error = standard_error(byte_shares(folds, *sizes))
+    interval = calibrated(shares, fold_error, counted.text_bytes)
+    return summarise(
+        Answer(name, merges, counted, events, skipped, solved, shares, fold_error, interval), warnings
+    )
 
 
 def _steps(merges: MergeList, asked: int | None) -> tuple[int, list[str]]:

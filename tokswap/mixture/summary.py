@@ -20,6 +20,9 @@ from tokswap.report import Figure, Report
 EXAMPLES = 20
 """Merges listed as unexplained or missing."""
 
+FEW_MERGES = 300
+"""The fewest that the experiments were made with; a warning names fewer."""
+
 LARGE_PART = 0.1
 """From this part of the merges, or of their frequency, on what no category holds says that one is missing."""
 
@@ -38,6 +41,8 @@ class Answer:
     solved: Solution
     shares: NDArray[np.float64]
     """(n,): of bytes."""
+    fold_error: NDArray[np.float64]
+    """(n,): standard errors of the shares of bytes, from folds of the merges alone."""
     interval: NDArray[np.float64]
     """(2, n): of the shares of bytes."""
 
@@ -86,6 +91,10 @@ def _warnings(answer: Answer, slack_share: float, missing: int) -> list[str]:
         )
     if missing > LARGE_PART * steps:
         out.append(f"{missing:,} of {steps:,} merges are in no category's text: one is missing")
+    if missing and steps - missing < FEW_MERGES:
+        out.append(
+            f"the texts hold {steps - missing:,} of {steps:,} merges: the shares are hardly more than a guess"
+        )
     sizes = zip(answer.counted.categories, answer.counted.text_bytes, strict=True)
     small = [escape(name) for name, size in sizes if size < SMALL_TEXT]
     if small:
@@ -130,6 +139,9 @@ def _sections(answer: Answer) -> dict[str, Report]:
         low, high = answer.interval[:, i].tolist()
         figures = {
             "byte_share": Figure(float(answer.shares[i]), "share", low, high, INTERVAL),
+            "fold_error": Figure(
+                float(answer.fold_error[i]), "share", note="standard error from folds of the merges alone"
+            ),
             "pair_share": Figure(float(answer.solved.alpha[i]), "share"),
             "efficiency_share": Figure(float(efficiency[i]), "share", note="baseline: bytes per token"),
             "classification_share": Figure(
