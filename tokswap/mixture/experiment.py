@@ -104,8 +104,8 @@ def run_experiment(config: Experiment, *, on_progress: Progress | None = None) -
 
     # A share may be nearly 1, and half of a category's documents are kept for the other side.
     most = (1 if config.overlap or config.counted else 2) * max(config.train_bytes, config.count_bytes)
-    words: dict[str, int] = {}
-    read = partial(read_documents, page_bytes=config.page_bytes, most_bytes=most, words=words)
+    number: dict[str, int] = {}
+    read = partial(read_documents, page_bytes=config.page_bytes, most_bytes=most)
     trained_on = counted_on = read(config.paths)
     if config.counted:
         counted_on = read(_listed(config.counted))
@@ -114,7 +114,7 @@ def run_experiment(config: Experiment, *, on_progress: Progress | None = None) -
     )
     trials: list[Trial] = []
     for seed in range(config.seed, config.seed + config.trials):
-        trials.append(run_trial(trained_on, counted_on, list(words), setting, seed))
+        trials.append(run_trial(trained_on, counted_on, number, setting, seed))
         if on_progress is not None:
             on_progress("trials", len(trials), config.trials)
     return summarise_trials(trials, config.model_dump())

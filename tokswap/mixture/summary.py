@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tokswap.display.text import escape
 from tokswap.mixture.answers import by_classification, by_efficiency, by_script, tokens_after, unexplained
-from tokswap.mixture.calibration import COVERAGE, SMALL_TEXT
+from tokswap.mixture.calibration import COVERAGE, SMALL_TEXT, coverage_words
 from tokswap.mixture.events import Events
 from tokswap.mixture.program import Solution
 from tokswap.mixture.types import MergeList, WordCounts
@@ -26,7 +26,7 @@ FEW_MERGES = 300
 LARGE_PART = 0.1
 """From this part of the merges, or of their frequency, on what no category holds says that one is missing."""
 
-INTERVAL = "two standard errors, with the coverage that facts.intervals gives"
+INTERVAL = "interval with the coverage that facts.coverage gives"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ def _facts(answer: Answer, missing: NDArray[np.int64]) -> dict[str, Any]:
         "tokenizer": answer.name,
         "notes": list(merges.notes),
         "shared_prefix": list(merges.shared_prefix or ()),
-        "intervals": COVERAGE,
+        "intervals": coverage_words(),
+        "coverage": dict(COVERAGE),
         "unexplained": [
             {"merge": one.rank, "token": escape(one.token), "slack": one.slack, "frequency": one.frequency}
             for one in unexplained(merges, slack, frequency, most=EXAMPLES)

@@ -86,11 +86,13 @@ class Setting:
 def run_trial(
     trained_on: Mapping[str, Documents],
     counted_on: Mapping[str, Documents],
-    words: Sequence[str],
+    number: dict[str, int],
     setting: Setting,
     seed: int,
 ) -> Trial:
     """Train on documents of `trained_on`, count others, and infer; all that is random comes from the seed.
+
+    `number` numbers the words that were counted so far, here and in earlier trials, and gets those that are new.
 
     Where both are the same, each category's documents are parted in two halves, one for each, or with
     `setting.overlap` the same ones are counted. Raises TokswapError where the text is too little to infer from.
@@ -109,7 +111,7 @@ def run_trial(
         sizes.append(int(source.sizes[seen].sum()))
         held[name] = counted_on[name], counted_on[name].first(other, setting.count_bytes)
     learnt = merge_list(train(texts, max(setting.merges)), known=())
-    counted = word_counts(held, words)
+    counted = word_counts(held, number)
     truth = (np.array(sizes) / sum(sizes)).tolist()
     steps = sorted({min(n, len(learnt.pairs)) for n in setting.merges})
     found = {n: _found(learnt, counted, n) for n in steps}
