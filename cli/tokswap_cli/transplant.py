@@ -190,14 +190,20 @@ def recipe_fields(
     """
     fields: dict[str, Any] = {}
     if config is not None:
-        from tokswap.recipe import load_recipe
         from tokswap.board.config import KIND as LEADERBOARD
+        from tokswap.mixture.experiment import KIND as EXPERIMENT
+        from tokswap.recipe import load_recipe
         from tokswap_cli.recipe_files import find_recipe, kind_of
 
         if kind_of(config) == LEADERBOARD:
             raise TokswapError(
                 f"{config} is the recipe of a leaderboard, not of one transplant",
                 f"run it with: tokswap leaderboard -c {config}",
+            )
+        if kind_of(config) == EXPERIMENT:
+            raise TokswapError(
+                f"{config} is the recipe of an experiment, not of a transplant",
+                f"run it with: tokswap recipes run {config}",
             )
         fields = load_recipe(find_recipe(config))
     given = {name: value for name, value in flags.items() if value not in (None, [])}
