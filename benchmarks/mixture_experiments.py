@@ -1,6 +1,6 @@
 """How accurate inferred mixtures are, and how often the printed intervals hold: tokenizers trained on known mixtures.
 
-    python benchmarks/mixture_experiments.py                  runs what has no result yet, fetching texts
+    python benchmarks/mixture_experiments.py                  runs what has no result yet, fetching texts, resumable
     python benchmarks/mixture_experiments.py --only "code 5"  those series alone whose name begins so
     python benchmarks/mixture_experiments.py --table          prints what there is
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,8 @@ SERIES = [
     *(Series("languages", 5, MEGABYTE, 10, MERGES, half) for half in "AB"),
     *(Series("code", 5, MEGABYTE, 10, MERGES, half) for half in "AB"),
     Series("domains", 5, MEGABYTE, 20, MERGES),
-    Series("languages", 20, MEGABYTE, 20, MERGES),
     Series("languages", 5, MEGABYTE, 20, MERGES, how="shifted"),
+    Series("languages", 20, MEGABYTE, 20, MERGES),
     *(Series("languages", 5, 10 * MEGABYTE, 10, MERGES, half) for half in "AB"),
     *(Series("code", 5, 10 * MEGABYTE, 10, MERGES, half) for half in "AB"),
     *(Series("languages", 10, MEGABYTE, 10, MERGES, half) for half in "AB"),
@@ -107,16 +108,26 @@ def rounded(value: Any) -> Any:
     return round(value, DIGITS) if isinstance(value, float) else value
 
 
-def run(series: Series) -> dict[str, Any]:
-    """Return a series' setting, its CPU seconds with texts read and tokenizers trained, and every trial."""
-    start = time.process_time()
-    report = run_experiment(make_experiment(series.fields()))
+def run(series: Series, done: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what is done of a series after each trial: its setting, its CPU seconds in all, and the trials."""
     setting = {"texts": series.texts, "draw": series.draw, "size": series.size, "half": series.half}
-    return {
-        "setting": {**setting, "how": series.how},
-        "cpu_seconds": round(time.process_time() - start, 1),
-        "trials": rounded(report.facts["trials"]),
+    out = done or {"setting": {**setting, "how": series.how}, "cpu_seconds": 0.0, "trials": []}
+    fields = series.fields()
+    for at in range(len(out["trials"]), series.trials):
+        start = time.process_time()
+        one = make_experiment({**fields, "trials": 1, "seed": fields["seed"] + at})
+        out["trials"] += [rounded(_kept(trial)) for trial in run_experiment(one).facts["trials"]]
+        out["cpu_seconds"] = round(out["cpu_seconds"] + time.process_time() - start, 1)
+        yield out
+
+
+def _kept(trial: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the intervals, which follow from what is kept (benchmarks/mixture_coverage.py)."""
+    found = {
+        merges: {key: value for key, value in one.items() if key not in ("low", "high")}
+        for merges, one in trial["found"].items()
     }
+    return {**trial, "found": found}
 
 
 def log_errors(trials: list[dict[str, Any]], merges: str, estimate: str) -> np.ndarray:
@@ -126,16 +137,6 @@ def log_errors(trials: list[dict[str, Any]], merges: str, estimate: str) -> np.n
         for one in trials
     ]
     return np.log10(np.maximum(squares, SMALLEST_ERROR))
-
-
-def inside(trials: list[dict[str, Any]], merges: str) -> np.ndarray:
-    """Return for each true share whether its printed interval holds it."""
-    held = [
-        (np.array(one["found"][merges]["low"]) <= one["truth"])
-        & (one["truth"] <= np.array(one["found"][merges]["high"]))
-        for one in trials
-    ]
-    return np.concatenate(held)
 
 
 def table(results: dict[str, Any]) -> str:
@@ -172,17 +173,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--only", default="", help="series whose names begin so")
     parser.add_argument("--table", action="store_true", help="print the results and run nothing")
-    parser.add_argument("--seconds", type=float, default=1e9, help="start no series after so many")
+    parser.add_argument("--seconds", type=float, default=1e9, help="start no trial after so many")
     given = parser.parse_args()
     results = json.loads(given.out.read_text()) if given.out.is_file() else {}
     start = time.monotonic()
-    for series in SERIES:
-        if given.table or series.name in results or not series.name.startswith(given.only):
+    for series in [] if given.table else SERIES:
+        if not series.name.startswith(given.only):
             continue
-        if time.monotonic() - start > given.seconds:
-            break
-        results[series.name] = run(series)
-        given.out.write_text(json.dumps(results, separators=(",", ":")) + "\n")
+        for done in run(series, results.get(series.name, {})):
+            results[series.name] = done
+            # JSON has no numbers as names: what is written is what is read back.
+            results = json.loads(json.dumps(results))
+            given.out.write_text(json.dumps(results, separators=(",", ":")) + "\n")
+            if time.monotonic() - start > given.seconds:
+                return
         print(f"{series.name}: {results[series.name]['cpu_seconds']:.0f} CPU seconds", flush=True)
     print(table(results))
 

@@ -135,6 +135,7 @@ def test_each_kind_of_recipe_is_sent_to_its_own_command(cli: Any) -> None:
     for command, name, right in (
         ("transplant", "leaderboard", "tokswap recipes run leaderboard"),
         ("leaderboard", "gemma3-smollm2", "tokswap transplant -c gemma3-smollm2"),
+        ("transplant", "mixture-experiment", "tokswap recipes run mixture-experiment"),
     ):
         ran = cli(command, "-c", name)
         assert ran.code == 2 and f"hint: run it with: {right}" in ran.err
