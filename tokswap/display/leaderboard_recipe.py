@@ -42,7 +42,7 @@ def _method(name: str, fields: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _folder(name: str, row: str | Mapping[str, Any]) -> tuple[str, ...]:
-    fields = {"folder": row} if isinstance(row, str) else row
+    fields: Mapping[str, Any] = {"folder": row} if isinstance(row, str) else row
     return escape(name), words(fields["folder"]), _on(fields.get("pairs"))
 
 
