@@ -134,7 +134,7 @@ def test_recipes(cli: Any, tmp_path: Path) -> None:
     assert cli("recipes", "cp", "smollm2-gemma3", target, "--overwrite").code == 0
     assert cli("recipes", "cp", "gemma3-smollm2", tmp_path).code == 0
     assert (tmp_path / "gemma3-smollm2.yaml").exists()
-    assert "omp" in cli("recipes", "validate", target).out
+    assert "kriging" in cli("recipes", "validate", target).out
 
 
 def test_every_report_can_be_a_page(cli: Any, base: Path, donor: Path, prose: Path, tmp_path: Path) -> None:

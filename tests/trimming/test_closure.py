@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import trim_oracle
 import numpy as np
 import pytest
-from trim_oracle import WORDS, tokenizers
+import trim_oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
+from trim_oracle import WORDS, tokenizers
 
 from tokswap.errors import TokswapError
 from tokswap.trimming.keep import choose_kept, closure

@@ -68,7 +68,7 @@ def _read_scores(file: Path, documents: Sequence[Tokenized]) -> list[Scored] | N
     """Return what a file holds; None for one that is not there, damaged, or of other documents."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            tables = [arrays[str(i)] for i in range(len(documents))]
+            tables = [arrays[f"arr_{i}"] for i in range(len(documents))]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     fit = all(t.shape == (len(COLUMNS), len(d.ids)) for t, d in zip(tables, documents, strict=True))
@@ -81,12 +81,9 @@ def _scored(document: Tokenized, table: NDArray[np.float64]) -> Scored:
 
 
 def _as_arrays(scored: Sequence[Scored]) -> bytes:
-    tables: dict[str, Any] = {
-        str(i): np.stack([getattr(one, name).astype(np.float64) for name in COLUMNS])
-        for i, one in enumerate(scored)
-    }
+    tables = [np.stack([getattr(one, name).astype(np.float64) for name in COLUMNS]) for one in scored]
     buffer = io.BytesIO()
-    np.savez(buffer, **tables)
+    np.savez(buffer, *tables)
     return buffer.getvalue()
 
 
