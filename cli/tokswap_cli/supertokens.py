@@ -24,6 +24,10 @@ TRAIN_EPILOG = options.examples(
     "tokswap supertokens train --text texts/en --vocab-size 16000 --transition 12000 --out t.json --base smollm2",
     "tokswap transplant --base smollm2 --donor tokenizer.json --out smollm2-superwords",
 )
+EXTEND_EPILOG = options.examples(
+    "tokswap supertokens extend --base smollm2 --text texts/medicine --add 2000 --out tokenizer.json",
+    "tokswap transplant --base smollm2 --donor tokenizer.json --out smollm2-medicine",
+)
 
 Texts = Annotated[
     list[str] | None,
@@ -63,25 +67,37 @@ MostBytes = Annotated[
     ),
 ]
 MOST_BYTES = 100_000_000
-
-
-EXTEND_EPILOG = options.examples(
-    "tokswap supertokens extend --base smollm2 --text texts/medicine --add 2000 --out tokenizer.json",
-    "tokswap transplant --base smollm2 --donor tokenizer.json --out smollm2-medicine",
+WAYS = (
+    ("train --style superbpe", "a new one: words first, then what stands between them"),
+    ("train --style chunks", "a new one, learnt from chunks of text that are cut at random"),
+    ("extend", "more tokens for one that is in use; its ids stay"),
 )
 
-group = typer.Typer(
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    help="Train tokenizers with tokens longer than words, or add tokens to one that is in use.",
-)
+group = typer.Typer(rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:
     """Add the sub-commands."""
+    group.callback(invoke_without_command=True)(supertokens)
     group.command("train", epilog=TRAIN_EPILOG)(train)
     group.command("extend", epilog=EXTEND_EPILOG)(extend)
     app.add_typer(group, name="supertokens", epilog=EPILOG)
+
+
+def supertokens(context: typer.Context, as_json: options.Json = False, quiet: options.Quiet = False) -> None:
+    """Train tokenizers with tokens longer than words, or add tokens to one that is in use.
+
+    Without a command it lists the ways.
+    """
+    if context.invoked_subcommand:
+        return
+    output.begin(quiet=quiet, as_json=as_json)
+    from tokswap.display import Table
+    from tokswap.report import Report
+
+    facts = {"supertokens": [{"name": name, "summary": words} for name, words in WAYS]}
+    output.show(Report("supertokens ways", facts), [Table("Supertokens", ("name", "what"), WAYS)])
+    output.hint("`tokswap supertokens train --help` says what it takes")
 
 
 def train(

@@ -14,7 +14,7 @@ from tokswap.tokenization import load_tokenizer
 from tokswap.vocab import read_vocab
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=200), st.integers(0, 9))
 def test_chunks_are_the_text(text: str, seed: int) -> None:
     chunks = cut_at_random(text, np.random.default_rng(seed))

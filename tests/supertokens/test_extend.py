@@ -29,7 +29,7 @@ def extended(family: str, max_words: int = 1, add: int = 40) -> tuple[dict[str, 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     text=st.lists(st.sampled_from([*TEXT.split(), " ", "\n", "light", "keep", "水", "5"]), max_size=12).map(
         " ".join

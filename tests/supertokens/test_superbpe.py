@@ -7,7 +7,7 @@ import random
 import re
 from typing import Any
 
-import brute_bpe
+import brute_training
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,7 +22,7 @@ from tokswap.supertokens.superbpe import Settings, stage_one, train_superbpe, tr
 from tokswap.tokenization import load_tokenizer
 from tokswap.vocab import read_vocab
 
-MANY = settings(max_examples=100, deadline=None)
+MANY = settings(max_examples=60, deadline=None)
 WORDS = ["the", "a", "of", "to", "boat:", "up", "Note:", "42", "1,000", "it.", "at the end of the"]
 WORDS += [start + end for start in ("bo", "ha", "sto", "wi", "Que") for end in ("at", "rbour", "rm", "nds")]
 LETTERS = [b"a", b"b", b" ", b":"]
@@ -53,17 +53,17 @@ def test_merges_are_those_of_brute_force(texts: list[str], words: int, least: in
     breaks[np.cumsum([len(s) for s in stretches], dtype=np.int64) - 1] = True
     trainer = MergeTrainer(symbols, breaks, list(LETTERS), allowed, least)
     merges = [(trainer.texts[a], trainer.texts[b]) for a, b, _ in trainer.train(size)]
-    assert merges == brute_bpe.train(stretches, LETTERS, size, allowed, least)
+    assert merges == brute_training.train(stretches, LETTERS, size, allowed, least)
     assert b"".join(trainer.texts[i] for i in trainer.symbols if i >= 0) == b"".join(flat)
 
 
-def by_hand(text: str, settings: Settings) -> list[brute_bpe.Merge]:
+def by_hand(text: str, settings: Settings) -> list[brute_training.Merge]:
     """Both stages by brute force, from the bytes on."""
     words = [
         w for w, _ in pre_tokenizers.Sequence([split(word_pattern(settings.digits))]).pre_tokenize_str(text)
     ]
     alphabet = [bytes([b]) for b in sorted(range(256), key=lambda b: spelt(bytes([b])))]
-    first = brute_bpe.train(
+    first = brute_training.train(
         [[bytes([b]) for b in w.encode()] for w in words],
         [b"<|endoftext|>", *alphabet],
         settings.transition,
@@ -74,7 +74,7 @@ def by_hand(text: str, settings: Settings) -> list[brute_bpe.Merge]:
     for stretch in re.findall(r"\d{1,3}|[^\r\n\d]*\s*[\r\n]+|[^\r\n\d]+", text):
         symbols = [bytes([b]) for b in stretch.encode()]
         for pair in first:
-            symbols = brute_bpe.joined(symbols, pair)
+            symbols = brute_training.joined(symbols, pair)
         stretches.append(symbols)
 
     def allowed(left: bytes, right: bytes) -> bool:
@@ -82,7 +82,7 @@ def by_hand(text: str, settings: Settings) -> list[brute_bpe.Merge]:
             left.endswith(b":") and right.startswith(b" ")
         )
 
-    return first + brute_bpe.train(stretches, tokens, settings.vocab_size, allowed)
+    return first + brute_training.train(stretches, tokens, settings.vocab_size, allowed)
 
 
 def split(pattern: str) -> Any:

@@ -65,7 +65,7 @@ TEXTS = st.one_of(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(text=TEXTS)
 def test_texts_of_kept_tokens_are_cut_as_before_and_no_text_is_lost(family: str, text: str) -> None:
     before, after, table = trimmed(family)

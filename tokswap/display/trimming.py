@@ -29,7 +29,7 @@ def _tokens(report: Report) -> Table:
     rows = [(text, amount(figures[name])) for name, text in WHY if figures[name].value]
     rows.append(("all that stay", amount(figures["kept"])))
     return Table(
-        f"Tokens (of {amount(figures['base_tokens'])} of {escape(str(report.facts['base']))})",
+        f"Tokens (of {amount(figures['base_tokens'])})",
         ("why it stays", "tokens"),
         tuple(rows),
         "lr",
@@ -47,6 +47,7 @@ def _sizes(report: Report) -> Table:
     return pairs(
         "Size",
         [
+            ("base", words(report.facts["base"])),
             ("output", words(report.facts["out"])),
             ("embeddings", "tied" if report.facts["tied"] else "untied: input and output apart"),
             ("rows", _change(figures, "base_rows", "new_rows")),

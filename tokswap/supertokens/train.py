@@ -29,7 +29,7 @@ from tokswap.tokenizer_traits import EXAMPLES, unreachable
 if TYPE_CHECKING:
     from tokswap.checkpoint import Checkpoint
 
-# Of text that stage 2 holds at once, in bytes; its memory is about eight times that.
+# Of text that stage 2 holds at once, in bytes; its memory is some 25 times that.
 MOST_BYTES = 100_000_000
 Progress = Callable[[str, int, int], None]
 

@@ -137,5 +137,5 @@ def _kept(staying: set[int], counts: NDArray[np.int64], protected: Collection[in
         used=used,
         needed=len(ids) - always - used - filled,
         filled=filled,
-        coverage=float(counts[ids].sum()) / max(float(counts.sum()), 1.0),
+        coverage=float(counts[ids].sum()) / float(counts.sum()) if counts.any() else 1.0,
     )
