@@ -63,9 +63,7 @@ def evaluate(
 
     documents = {name: Text(name, tuple(its)) for name, its in texts.items()}
     against = open_source(base)
-    return score(
-        open_source(model), documents, against=against, keep=Path(keep), on_progress=on_progress, **how
-    )
+    return score(open_source(model), documents, against=against, keep=keep, on_progress=on_progress, **how)
 
 
 JOBS: Mapping[str, Callable[..., Report]] = {"transplant": transplant, "evaluate": evaluate}

@@ -90,7 +90,7 @@ def evaluate(
     segmentation: bool = False,
     probe: bool = False,
     seed: int = 0,
-    keep: Path | None = None,
+    keep: str | Path | None = None,
     on_progress: Progress | None = None,
 ) -> Report:
     """Return bits per byte and more of `model` on `texts`, and where `against` is given, of that base beside it.
@@ -120,7 +120,9 @@ def evaluate(
         }
     fitted = _fit([*zip(arms, tokenized, strict=True), (arms[-1], segmented)], window_bytes, stride_bytes)
     prompts = default_prompts() if probe else ()
-    run = _Run(*fitted, device, dtype, sample_prompt, prompts, on_progress, keep)
+    run = _Run(
+        *fitted, device, dtype, sample_prompt, prompts, on_progress, None if keep is None else Path(keep)
+    )
     new_ids = None if alignment is None else alignment.new_ids
     results = [_run_arm(arms[0], "model", run, tokenized[0], new_ids=new_ids)]
     if against is not None:
