@@ -32,8 +32,8 @@ COVERAGE: dict[str, Any] = {
     "held_out_shares": 400,
     "other_source": 0.995,
 }
-"""Part of the true shares inside their intervals: where the widths were fitted, in the other half of the categories, and
-where the counted text is of another source than the training text. Five categories at once, 1 MB of text.
+"""Part of the true shares inside their intervals: where the widths were fitted, in the other half of the categories,
+and where the counted text is of another source than the training text. Five categories at once, 1 MB of text.
 
 benchmarks/results/mixture-coverage.json has them by group.
 """
