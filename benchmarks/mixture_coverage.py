@@ -3,11 +3,11 @@
     python benchmarks/mixture_coverage.py            prints the fit and what tokswap/mixture/calibration.py has
     python benchmarks/mixture_coverage.py --write    writes benchmarks/results/mixture-coverage.json
 
-Half of an interval is sqrt((a e)^2 + b^2 s (1 - s) / bytes + c^2): e the standard error from folds of the merges, s the
-share, bytes those counted of the category. Fitted on the series of half A of the languages and of the programming
-languages (benchmarks/mixture_experiments.py): the narrowest with which every one of those series, at every number of
-merges, holds at least 95 % of the true shares. Everything else is held out: half B, the domains, more categories at
-once, and text of another source than was trained on.
+Half of an interval is sqrt((a e)^2 (T / 1000)^(1/2) + b^2 s (1 - s) / bytes + c^2): e the standard error from folds of
+the T merges, s the share, bytes those counted of the category. Fitted on the series of half A of the languages and of
+the programming languages (benchmarks/mixture_experiments.py): the narrowest with which every one of those series, at
+every number of merges, holds at least 95 % of the true shares. Everything else is held out: half B, the domains, more
+categories at once, and text of another source than was trained on.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from tokswap.mixture import calibration
 
 RESULTS = Path(__file__).parent / "results"
 WANTED = 0.95
-FOLDS = (0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
-TEXT = (8.0, 12.0, 16.0, 20.0, 24.0, 32.0, 40.0, 48.0, 64.0, 80.0, 96.0, 128.0)
+FOLDS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 14.0, 16.0)
+TEXT = (0.0, 8.0, 12.0, 16.0, 20.0, 24.0, 28.0, 32.0, 40.0, 48.0, 64.0, 80.0, 96.0)
 FLOOR = calibration.FLOOR
 
 
 def cells(results: dict[str, Any]) -> dict[tuple[str, str], dict[str, np.ndarray]]:
-    """Return (series, merges) → shares, truth, fold errors and bytes, one entry a category of a trial."""
+    """Return (series, merges) → shares, truth, grown fold errors and bytes, one entry a category of a trial."""
     out: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     for name, one in results.items():
         trials = one["trials"]
@@ -43,7 +43,7 @@ def cells(results: dict[str, Any]) -> dict[tuple[str, str], dict[str, np.ndarray
             out[name, merges] = {
                 "share": np.concatenate([f["shares"]["byte_share"] for f in found]),
                 "truth": np.concatenate([trial["truth"] for trial in there]),
-                "error": np.concatenate([f["fold_error"] for f in found]),
+                "error": np.concatenate([f["fold_error"] for f in found]) * calibration.growth(int(merges)),
                 "bytes": np.concatenate([trial["text_bytes"] for trial in there]),
             }
     return out

@@ -1,6 +1,6 @@
 """How accurate inferred mixtures are, and how often the printed intervals hold: tokenizers trained on known mixtures.
 
-    python benchmarks/mixture_experiments.py                  runs what has no result yet, fetching texts, resumable
+    python benchmarks/mixture_experiments.py                  runs what has no result yet; can be stopped
     python benchmarks/mixture_experiments.py --only "code 5"  those series alone whose name begins so
     python benchmarks/mixture_experiments.py --table          prints what there is
 

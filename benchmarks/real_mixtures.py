@@ -28,11 +28,11 @@ from tokswap.mixture.merges import merge_list
 
 OUT = Path(__file__).parent / "results" / "real-mixtures.json"
 TOKENIZERS = {
-    "gpt35turbo": "GPT-3.5, GPT-4",
     "gpt4o": "GPT-4o",
+    "gpt35turbo": "GPT-3.5, GPT-4",
+    "claude": "Claude",
     "llama3": "Llama 3",
     "qwen3": "Qwen 3",
-    "claude": "Claude",
     "deepseek_v3": "DeepSeek V3",
     "gemma3": "Gemma 3",
 }

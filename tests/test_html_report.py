@@ -71,6 +71,8 @@ def comparison() -> Report:
     text = {
         f"{side}_{what}": Figure(2.0, "x") for side in "ab" for what in ("bytes_per_token", "tokens_per_word")
     }
+    efficiency = Report("tokenizer", {}, {"renyi_efficiency": Figure(0.5, "share", note=EVIL)})
+    metrics = Report("text", sections={EVIL: efficiency, "b": efficiency})
     side = Report("tokenizer", {"source": "a", "numbers": "single digits", "lost_strings": [EVIL]})
     return Report(
         "comparison",
@@ -80,6 +82,7 @@ def comparison() -> Report:
             "a": side,
             "b": side,
             "texts": Report("texts", sections={EVIL: Report("text", {}, text | {"ratio": Figure(1.0, "x")})}),
+            "metrics": Report("tokenizers", {"tokenizers": [EVIL, "b"]}, {}, {EVIL: metrics}),
         },
     )
 

@@ -22,14 +22,14 @@ RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 def test_intervals_by_hand() -> None:
     shares, error = np.array([0.5, 0.0, 0.5]), np.array([0.01, 0.0, 0.0])
-    low, high = calibrated(shares, error, np.array([10**15, 10**6, 1_000_000]))
-    assert (high - low)[0] / 2 == pytest.approx(np.hypot(FOLD_WIDTH * 0.01, FLOOR), rel=1e-6)
+    low, high = calibrated(shares, error, np.array([10**15, 10**6, 1_000_000]), 16_000)
+    assert (high - low)[0] / 2 == pytest.approx(np.hypot(2 * FOLD_WIDTH * 0.01, FLOOR), rel=1e-6)
     assert (low[1], high[1]) == (0.0, pytest.approx(FLOOR))
     assert (high - low)[2] / 2 == pytest.approx(np.hypot(TEXT_WIDTH * 0.5 / 1_000, FLOOR), rel=1e-6)
 
 
 def test_intervals_stay_between_nothing_and_all() -> None:
-    low, high = calibrated(np.array([0.999, 0.001]), np.array([0.1, 0.1]), np.array([10_000, 10_000]))
+    low, high = calibrated(np.array([0.999, 0.001]), np.array([0.1, 0.1]), np.array([10_000, 10_000]), 300)
     assert (low >= 0).all() and (high <= 1).all() and (low < high).all()
 
 

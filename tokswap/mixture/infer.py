@@ -69,7 +69,7 @@ def infer(
     sizes = events.totals, counted.text_bytes
     shares = byte_shares(solved.alpha, *sizes)
     fold_error = standard_error(byte_shares(folds, *sizes))
-    interval = calibrated(shares, fold_error, counted.text_bytes)
+    interval = calibrated(shares, fold_error, counted.text_bytes, taken - skipped)
     return summarise(
         Answer(name, merges, counted, events, skipped, solved, shares, fold_error, interval), warnings
     )
