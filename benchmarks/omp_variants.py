@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from held_out import errors, hold_out, make_rows
 from scipy.optimize import nnls
@@ -135,7 +136,7 @@ def _least_squares(atoms: Tensor, targets: Tensor, chosen: Tensor, ridge: float)
 
 def _non_negative(atoms: Tensor, targets: Tensor, chosen: Tensor, rows: Tensor) -> Tensor:
     weights = [nnls(atoms[its].T.numpy(), t.numpy())[0] for its, t in zip(chosen, targets, strict=True)]
-    return _combined(chosen, torch.tensor(weights, dtype=torch.float32), rows)
+    return _combined(chosen, torch.tensor(np.array(weights), dtype=torch.float32), rows)
 
 
 def _combined(chosen: Tensor, weights: Tensor, rows: Tensor) -> Tensor:
