@@ -2,6 +2,7 @@
 
 transplant("gemma3", "smollm2", out="gemma3-smollm2", method="omp", parameters={"k": 64})
 evaluate("gemma3-smollm2", against="gemma3", texts=["french.txt"])
+heal("gemma3-smollm2", out="gemma3-smollm2-healed", base="gemma3", budget="30m")
 compare("gemma3", "smollm2")
 leaderboard("leaderboard.yaml", out="leaderboard")
 trim("gemma3", ["texts/en/"], out="gemma3-english")
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tokswap.checkpoint import Checkpoint
     from tokswap.evaluation.texts import Text
     from tokswap.report import Report
 
@@ -190,6 +192,57 @@ def verify(
     return verify_folder(path, base=base, run=run, device=device, on_progress=on_progress)
 
 
+def heal(
+    folder: Source,
+    *,
+    out: Source,
+    base: Source | None = None,
+    texts: Sequence[Source] | None = None,
+    rung: str = "alm",
+    budget: str | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    evaluate: bool = True,
+    evaluation_texts: Sequence[Source] | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    curve: Source | None = None,
+    on_plan: Callable[[Report], None] | None = None,
+    on_progress: Progress | None = None,
+    **settings: Any,
+) -> Report:
+    """Train a transplanted folder towards its base for a while, write it to `out` and return what was done.
+
+    `rung` is "rows", "alm" or "lm"; its length is `steps`, or else the time `budget`, as "20m" (the default). `texts`
+    None are those that tokswap calibrates on; `base` as for `restore`. `curve` is a file that gets a JSON line at each
+    look at held-out text. `settings` are rank, rate, row_rate, step_bytes and checkpoint_layers of
+    `tokswap.healing.settings.Settings`. A run that was stopped goes on where it was when it is called again.
+    Raises TokswapError for models, texts and settings that can't be used.
+    """
+    from tokswap.healing.heal import Task, start
+    from tokswap.healing.settings import make_settings
+
+    checked = make_settings(rung, budget=budget, steps=steps, seed=seed, **settings)
+    moved, found = moved_and_base(folder, base, on_progress)
+    task = Task(
+        moved=moved,
+        base=found,
+        out=Path(out).expanduser(),
+        settings=checked,
+        device=device,
+        overwrite=overwrite,
+        curve=None if curve is None else Path(curve).expanduser(),
+    )
+    return start(
+        task,
+        [Path(path).expanduser() for path in texts or ()],
+        [Path(path).expanduser() for path in evaluation_texts or ()],
+        evaluate=evaluate,
+        on_plan=on_plan,
+        on_progress=on_progress,
+    )
+
+
 def restore(
     folder: Source,
     *,
@@ -203,18 +256,9 @@ def restore(
     `base` is the model it was made from, else the one that its tokswap.json names, if that is on this machine. Raises
     TokswapError where it isn't that base, or where `out` may not be written.
     """
-    from tokswap.errors import TokswapError
-    from tokswap.provenance import manifest_of
     from tokswap.restoring import restore_checkpoint
-    from tokswap.sources import open_source
-    from tokswap.verification.checks import base_of
 
-    moved = open_source(fspath(folder), on_progress=on_progress)
-    found, why = (None, "") if base is not None else base_of(manifest_of(moved))
-    if base is not None:
-        found = open_source(fspath(base), on_progress=on_progress)
-    if found is None:
-        raise TokswapError(why.split(":")[0], "name the base with --base")
+    moved, found = moved_and_base(folder, base, on_progress)
     path = Path(out).expanduser()
     return restore_checkpoint(moved, found, path, overwrite=overwrite, on_progress=on_progress)
 
@@ -391,3 +435,24 @@ def texts_of(paths: Sequence[Source] | None) -> Mapping[str, Text]:
     if not paths:
         return default_texts()
     return load_texts([Path(path).expanduser() for path in paths])
+
+
+def moved_and_base(
+    folder: Source, base: Source | None, on_progress: Progress | None = None
+) -> tuple[Checkpoint, Checkpoint]:
+    """Open a transplanted folder and its base: the one that is named, else the one in its tokswap.json.
+
+    Raises TokswapError where the latter isn't known or isn't on this machine.
+    """
+    from tokswap.errors import TokswapError
+    from tokswap.provenance import manifest_of
+    from tokswap.sources import open_source
+    from tokswap.verification.checks import base_of
+
+    moved = open_source(fspath(folder), on_progress=on_progress)
+    if base is not None:
+        return moved, open_source(fspath(base), on_progress=on_progress)
+    found, why = base_of(manifest_of(moved))
+    if found is None:
+        raise TokswapError(why.split(":")[0], "name the base with --base")
+    return moved, found

@@ -60,7 +60,7 @@ def restore_checkpoint(
         out,
         tensors=tables,
         drop=[name for name in row_tensors(moved) if name not in tables],
-        files=_files_of(base),
+        files=files_of(base),
         recipe_id=_recipe_id(moved, base),
         manifest={
             "tokswap": __version__,
@@ -134,7 +134,7 @@ def _require_base(moved: Checkpoint, base: Checkpoint, noted: Mapping[str, Any])
         )
 
 
-def _files_of(base: Checkpoint) -> dict[str, bytes]:
+def files_of(base: Checkpoint) -> dict[str, bytes]:
     """Return the base's files but for weights and manifest, byte for byte."""
     left_out = {INDEX_NAME, MANIFEST_NAME}
     found = [
