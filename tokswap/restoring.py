@@ -89,7 +89,19 @@ def _report(moved: Checkpoint, base: Checkpoint, out: Path, manifest: Mapping[st
         "tensors_trained_since": Figure(len(trained), "tensors", note="unlike the base's; kept as they are"),
     }
     told = f"{len(foreign):,} tensors that the base lacks came along: {', '.join(foreign[:3])}"
-    return Report("restoration", facts, figures, {}, (told,) * bool(foreign))
+    warnings = ((told,) * bool(foreign)) + healed_for_good(manifest_of(moved))
+    return Report("restoration", facts, figures, {}, warnings)
+
+
+def healed_for_good(noted: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the way back can't undo of a folder with this manifest, if `heal` trained its body."""
+    healing = noted.get("healing")
+    if not isinstance(healing, Mapping) or not noted.get(TRAINED_SINCE):
+        return ()
+    return (
+        f"healing trained the body too (rung {healing.get('rung')}, {healing.get('best_step')} steps under the other "
+        "tokenizer), and that can't be undone from this folder: the base itself is untouched where it lies",
+    )
 
 
 def _body(checkpoint: Checkpoint) -> list[str]:

@@ -14,7 +14,7 @@ from tokswap.checkpoint import Checkpoint, open_checkpoint
 from tokswap.commit import check_output
 from tokswap.device import choose_device, choose_dtype
 from tokswap.errors import TokswapError
-from tokswap.evaluation.arm import Arm, open_arm
+from tokswap.evaluation.arm import open_arm
 from tokswap.evaluation.texts import Text, default_texts, load_texts
 from tokswap.healing.measure import AFTER, BASE, BEFORE, before_and_after
 from tokswap.healing.memory import require_memory
@@ -122,7 +122,7 @@ def heal(
     if on_plan is not None:
         on_plan(plan)
     if on_progress is not None:
-        on_progress("load the model", 0, 1)
+        on_progress("open the model", 0, 1)
     pair = Pair(moved, base, arms, device=str(device), dtype=str(dtype).removeprefix("torch."))
     written, progress = _train_and_write(task, pair, corpus, alignment, noted, on_progress)
     del pair  # scoring needs the room

@@ -21,7 +21,7 @@ COPIES = 6
 """Floats of each trained number: itself, its gradient, two moments, the best state, and a state that is being saved."""
 LOGIT_COPIES = 4
 LIVE_WIDTHS = 34
-"""Hidden widths of numbers that one layer keeps of one token for its gradients (attention and a gated MLP of 4 widths)."""
+"""Hidden widths of numbers that a layer keeps of a token for its gradients: attention, and a gated MLP of 4 widths."""
 
 
 class Job(Protocol):
@@ -44,8 +44,8 @@ def require_memory(
     if needed > room:
         largest = max(parts, key=lambda name: parts[name])
         raise TokswapError(
-            f"healing takes about {needed / 1e9:.1f} GB ({largest} {parts[largest] / 1e9:.1f} GB), and {room / 1e9:.1f} GB "
-            "are free",
+            f"healing takes about {needed / 1e9:.1f} GB ({largest} {parts[largest] / 1e9:.1f} GB), and "
+            f"{room / 1e9:.1f} GB are free",
             "take a machine with more memory, --gradient-checkpointing, a lower --rank, or --rung rows",
         )
     return parts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +105,9 @@ class Pair:
         """Keep no activations inside layers: they are computed again on the way back (gradient checkpointing)."""
         from transformers.modeling_layers import GradientCheckpointingLayer
 
-        self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        renamed = getattr(self.model, "activation_checkpointing_enable", None)  # transformers 5.2 and later
+        enable = renamed or self.model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
         for module in self.model.modules():
             if isinstance(module, GradientCheckpointingLayer):
                 module.training = True  # the layer alone: dropout inside it stays off
@@ -150,12 +152,12 @@ def _log_probs(lm: LanguageModel, states: Tensor, targets: Tensor) -> Tensor:
     step = max(1, LOGIT_BYTES // (4 * lm.rows))
     if len(states) <= step:
         return part(states, targets)
-    run: Callable[..., Tensor] = part
-    if torch.is_grad_enabled():
 
-        def run(s: Tensor, t: Tensor) -> Tensor:
-            return checkpoint(part, s, t, use_reentrant=False)
+    def again(states: Tensor, targets: Tensor) -> Tensor:
+        found: Tensor = checkpoint(part, states, targets, use_reentrant=False)
+        return found
 
+    run = again if torch.is_grad_enabled() else part
     return torch.cat([run(s, t) for s, t in zip(states.split(step), targets.split(step), strict=True)])
 
 

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from tokswap.errors import TokswapError
@@ -65,6 +65,13 @@ def make_settings(
         raise TokswapError(f"{steps} steps are no healing", "give --steps a number above 0")
     if seed < 0:
         raise TokswapError(f"the seed {seed} is negative", "give --seed 0 or a number above")
+    known = {field.name for field in fields(Settings)} - {"rung", "seconds", "steps", "seed"}
+    unknown = sorted(set(more) - known)
+    if unknown:
+        raise TokswapError(f"there is no setting {unknown[0]!r}", f"choose {', '.join(sorted(known))}")
+    for name in ("rank", "rate", "row_rate", "step_bytes"):
+        if not 0 < more.get(name, 1) < math.inf:
+            raise TokswapError(f"the {name} is {more[name]}", "give a number above 0")
     seconds = None if steps is not None else parse_budget(budget or DEFAULT_BUDGET)
     return Settings(Rung(rung), seconds, steps, seed, **more)
 

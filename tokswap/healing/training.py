@@ -1,4 +1,4 @@
-"""The loop: AdamW over snippets, a look at held-out text ten times a run, the best state kept, a stop when it stalls."""
+"""The loop: AdamW over snippets, ten looks at held-out text a run, the best state kept, a stop when it stalls."""
 
 from __future__ import annotations
 
