@@ -51,13 +51,22 @@ def heal(
             "the 25 kB that tokswap calibrates on, enough for a look and no more.",
         ),
     ] = None,
+    self_generated: Annotated[
+        int | None,
+        typer.Option(
+            "--self-generated",
+            metavar="BYTES",
+            min=1,
+            help="Train on so much text that the base writes first, in place of --text, e.g. --self-generated 200000.",
+        ),
+    ] = None,
     rung: Annotated[
         str,
         typer.Option(
             "--rung",
             metavar="NAME",
-            help="rows (new rows only), alm (rows and body, taught by the base) or lm (rows and body, on the text alone), "
-            "e.g. --rung rows.",
+            help="rows (new rows only), alm (rows and body, taught by the base) or lm (rows and body, on the text "
+            "alone), e.g. --rung rows.",
         ),
     ] = "alm",
     budget: Annotated[
@@ -137,6 +146,7 @@ def heal(
             out=out,
             base=base,
             texts=text,
+            self_generated=self_generated,
             rung=rung,
             budget=budget,
             steps=steps,

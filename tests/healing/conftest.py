@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 import tokswap
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "evaluation"), str(Path(__file__).parents[1])]
+sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 
 from tiny_models import byte_level, checkpoint
 
@@ -56,14 +56,14 @@ def teach(folder: Path) -> None:
     model.save_pretrained(folder)
 
 
-@pytest.fixture(scope="session", params=[True, False], ids=["tied", "untied"])
-def pair(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return made(tmp_path_factory.mktemp("pair"), taught=True, tie_word_embeddings=request.param)
-
-
 @pytest.fixture(scope="session")
 def tied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return made(tmp_path_factory.mktemp("tied"), taught=True)
+
+
+@pytest.fixture(scope="session")
+def untied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return made(tmp_path_factory.mktemp("untied"), taught=True, tie_word_embeddings=False)
 
 
 @pytest.fixture(scope="session")

@@ -97,10 +97,10 @@ def test_steps_are_those_of_the_merged_weights(kind: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("rung", list(Rung))
 def test_gradients_reach_what_the_rung_trains_and_nothing_else(
-    rung: Rung, pair: tuple[Path, Path], text: Path
+    rung: Rung, untied: tuple[Path, Path], text: Path
 ) -> None:
-    corpus, new = corpus_of(*pair, text)
-    both = opened(*pair)
+    corpus, new = corpus_of(*untied, text)
+    both = opened(*untied)
     rows = torch.from_numpy(rows_to_train(rung, corpus, new))
     body = both.layers if rung.trains_body else {}
     adapters: Adapters = both.train(rows, body=body, rank=4, seed=0)
@@ -123,12 +123,12 @@ def test_matching_falls_to_zero_for_a_student_that_is_the_teacher(tmp_path: Path
 
 
 def test_slices_of_logits_and_less_memory_change_no_gradient(
-    pair: tuple[Path, Path], text: Path, monkeypatch: pytest.MonkeyPatch
+    tied: tuple[Path, Path], text: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corpus, _ = corpus_of(*pair, text)
+    corpus, _ = corpus_of(*tied, text)
 
     def gradients(small: bool) -> dict[str, torch.Tensor]:
-        both = opened(*pair)
+        both = opened(*tied)
         adapters = both.train(torch.arange(20, 60), body=both.layers, rank=4, seed=0)
         for name, parameter in adapters.parameters.items():
             if name.endswith("up"):

@@ -55,7 +55,8 @@ def plan_line(plan: Report) -> str:
     """Return what will be done and what it takes, in one line."""
     figures, facts = plan.figures, plan.facts
     return (
-        f"{short_name(facts['model'])}, rung {facts['rung']}, {facts['length']} on {facts['device']} in {facts['dtype']}: "
+        f"{short_name(facts['model'])}, rung {facts['rung']}, {facts['length']} on {facts['device']} in "
+        f"{facts['dtype']}: "
         f"{amount(figures['rows_trained'])} trained, {amount(figures['new_tokens_in_text'])} of "
         f"{amount(figures['new_tokens'])} that are new stand in {amount(figures['text_bytes'])} of text; "
         f"about {amount(figures['memory'])} of memory"

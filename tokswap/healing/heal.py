@@ -20,6 +20,7 @@ from tokswap.healing.measure import AFTER, BASE, BEFORE, before_and_after
 from tokswap.healing.memory import require_memory
 from tokswap.healing.objective import Rung, rows_to_train
 from tokswap.healing.pair import Pair
+from tokswap.healing.sampling import kept_sample, sample_files
 from tokswap.healing.settings import Settings
 from tokswap.healing.snippets import Corpus, make_corpus, text_hashes
 from tokswap.healing.state import Point, Progress, state_file
@@ -70,17 +71,28 @@ class Task:
 def start(
     task: Task,
     texts: Sequence[Path],
+    self_generated: int | None,
     evaluation_texts: Sequence[Path],
     *,
     evaluate: bool = True,
     on_plan: Callable[[Report], None] | None = None,
     on_progress: Tell | None = None,
 ) -> Report:
-    """Heal with the text of files, or without any with the texts that tokswap calibrates on; see `heal`.
+    """Heal with the text of files, with so many bytes of the base's own, or with what tokswap calibrates on.
 
-    `evaluation_texts` without any are the beginnings of those that come with tokswap.
+    The rest as for `heal`; `evaluation_texts` without any are the beginnings of those that come with tokswap.
     """
-    if texts:
+    if texts and self_generated:
+        raise TokswapError(
+            "both text and self-generated text were asked for", "give --text or --self-generated"
+        )
+    if self_generated:
+        check_output(task.moved, task.out, overwrite=task.overwrite)
+        text = kept_sample(task.base, task.out, self_generated, task.device, task.settings.seed, on_progress)
+        task = replace(
+            task, texts={text.name: text}, texts_are="what the base wrote by itself, at temperature 1"
+        )
+    elif texts:
         task = replace(task, texts=load_texts(texts), texts_are="the person's own")
     else:
         task = replace(task, texts=default_texts("calibration"), texts_are=SHIPPED)
@@ -89,7 +101,10 @@ def start(
         scored = load_texts(evaluation_texts)
     elif evaluate:
         scored = {name: text.first(EVALUATED_BYTES) for name, text in default_texts().items()}
-    return heal(task, scored, on_plan=on_plan, on_progress=on_progress)
+    report = heal(task, scored, on_plan=on_plan, on_progress=on_progress)
+    for left in sample_files(task.out):
+        left.unlink(missing_ok=True)
+    return report
 
 
 def heal(

@@ -8,16 +8,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TAU = 100.0
-"""Temperature of chunk likelihoods (arXiv 2503.20083): at 100 the loss looks at their logarithms alike, likely or not."""
+"""Temperature of chunk likelihoods (arXiv 2503.20083): at 100 the loss weighs likely and unlikely chunks alike."""
 CERTAIN = 0.1
 """Nats taken off every chunk's log-likelihood, the teacher's and the student's alike.
 
-The slope of the cross-entropy at a chunk that is certain (log-likelihood 0) is infinite: a few such would decide a step.
+The slope of the cross-entropy at a chunk that is certain (log-likelihood 0) is infinite: a few would decide a step.
 """
 
 
 def chunk_sums(log_probs: Tensor, chunks: Tensor, count: int) -> Tensor:
-    """Return Float[count]: the log-likelihood of each chunk from those of its tokens, Float[n], with Int[n] `chunks`."""
+    """Return Float[count]: each chunk's log-likelihood from those of its tokens, Float[n], which lie in `chunks`."""
     return log_probs.new_zeros(count).index_add(0, chunks, log_probs)
 
 
