@@ -165,6 +165,7 @@ def _train_and_write(
     trainer = Trainer(pair, adapters, settings, corpus.train, corpus.held_out, path)
     progress = trainer.run(on_progress, lambda _: _write_curve(task.curve, trainer.progress.curve))
     _write_curve(task.curve, progress.curve)
+    trained = trained if progress.best_step else {}  # the start was best: nothing of the body has moved
     written = write_healed(
         task.moved,
         task.out,

@@ -91,13 +91,7 @@ class Subject:
 
     @property
     def trained_since(self) -> frozenset[str]:
-        """Tensors of the body that `restore` found trained since the transplant, by the manifest it wrote."""
-        named = self.manifest.get(TRAINED_SINCE)
-        return frozenset(map(str, named)) if isinstance(named, list) else frozenset()
-
-    @property
-    def trained_since(self) -> frozenset[str]:
-        """Tensors of the body that `restore` found trained since the transplant, by the manifest it wrote."""
+        """Tensors of the body trained since the transplant, by the manifest that `heal` or `restore` wrote."""
         named = self.manifest.get(TRAINED_SINCE)
         return frozenset(map(str, named)) if isinstance(named, list) else frozenset()
 
