@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import transformers as tf
-from conftest import made
+from taught_pairs import made
 
 from tokswap.checkpoint import open_checkpoint
 from tokswap.evaluation.arm import open_arm

@@ -63,8 +63,9 @@ def stored_names(moved: Checkpoint, layers: Mapping[str, Any]) -> dict[str, str]
     out: dict[str, str] = {}
     for name, layer in layers.items():
         wanted = f"{name}.weight"
-        found = [wanted] if wanted in moved.tensors else _ending(moved, wanted)
-        if len(found) == 1 and found[0] not in out and _holds(moved, found[0], layer.weight):
+        named = [wanted] if wanted in moved.tensors else _ending(moved, wanted)
+        found = [stored for stored in named if _holds(moved, stored, layer.weight)]
+        if len(found) == 1 and found[0] not in out:
             out[found[0]] = name
     return out
 
