@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tokswap.checkpoint import Checkpoint
     from tokswap.evaluation.texts import Text
     from tokswap.report import Report
 
@@ -223,9 +222,10 @@ def heal(
     """
     from tokswap.healing.heal import Task, start
     from tokswap.healing.settings import make_settings
+    from tokswap.verification.checks import open_with_base
 
     checked = make_settings(rung, budget=budget, steps=steps, seed=seed, **settings)
-    moved, found = moved_and_base(folder, base, on_progress)
+    moved, found = open_with_base(fspath(folder), None if base is None else fspath(base), on_progress)
     task = Task(
         moved=moved,
         base=found,
@@ -260,8 +260,9 @@ def restore(
     TokswapError where it isn't that base, or where `out` may not be written.
     """
     from tokswap.restoring import restore_checkpoint
+    from tokswap.verification.checks import open_with_base
 
-    moved, found = moved_and_base(folder, base, on_progress)
+    moved, found = open_with_base(fspath(folder), None if base is None else fspath(base), on_progress)
     path = Path(out).expanduser()
     return restore_checkpoint(moved, found, path, overwrite=overwrite, on_progress=on_progress)
 
@@ -438,24 +439,3 @@ def texts_of(paths: Sequence[Source] | None) -> Mapping[str, Text]:
     if not paths:
         return default_texts()
     return load_texts([Path(path).expanduser() for path in paths])
-
-
-def moved_and_base(
-    folder: Source, base: Source | None, on_progress: Progress | None = None
-) -> tuple[Checkpoint, Checkpoint]:
-    """Open a transplanted folder and its base: the one that is named, else the one in its tokswap.json.
-
-    Raises TokswapError where the latter isn't known or isn't on this machine.
-    """
-    from tokswap.errors import TokswapError
-    from tokswap.provenance import manifest_of
-    from tokswap.sources import open_source
-    from tokswap.verification.checks import base_of
-
-    moved = open_source(fspath(folder), on_progress=on_progress)
-    if base is not None:
-        return moved, open_source(fspath(base), on_progress=on_progress)
-    found, why = base_of(manifest_of(moved))
-    if found is None:
-        raise TokswapError(why.split(":")[0], "name the base with --base")
-    return moved, found

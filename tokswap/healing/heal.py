@@ -132,7 +132,8 @@ def heal(
     corpus = make_corpus(task.texts, *arms, alignment.new_ids, moved.rows)
     device = choose_device(task.device)
     dtype = choose_dtype("auto", device)
-    memory = require_memory(task, corpus, alignment.new_ids, device, dtype)
+    rows = len(rows_to_train(settings.rung, corpus, alignment.new_ids))
+    memory = require_memory(moved, base, settings, corpus, rows, (device, dtype))
     plan = _plan(task, corpus, alignment, memory, (str(device), str(dtype).removeprefix("torch.")))
     if on_plan is not None:
         on_plan(plan)

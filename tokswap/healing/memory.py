@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from tokswap.checkpoint import Checkpoint
 from tokswap.device import free_memory
 from tokswap.errors import TokswapError
 from tokswap.evaluation.language_model import LOGIT_BYTES
-from tokswap.healing.objective import rows_to_train
 from tokswap.healing.snippets import Corpus
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
 
     from tokswap.healing.settings import Settings
 
@@ -24,23 +22,20 @@ LIVE_WIDTHS = 34
 """Hidden widths of numbers that a layer keeps of a token for its gradients: attention, and a gated MLP of 4 widths."""
 
 
-class Job(Protocol):
-    """What is looked at: the two models and the settings."""
-
-    @property
-    def moved(self) -> Checkpoint: ...  # noqa: D102
-    @property
-    def base(self) -> Checkpoint: ...  # noqa: D102
-    @property
-    def settings(self) -> Settings: ...  # noqa: D102
-
-
 def require_memory(
-    job: Job, corpus: Corpus, new_ids: NDArray[Any], device: torch.device, dtype: torch.dtype
+    moved: Checkpoint,
+    base: Checkpoint,
+    settings: Settings,
+    corpus: Corpus,
+    rows: int,
+    where: tuple[torch.device, torch.dtype],
 ) -> dict[str, int]:
-    """Return the bytes of each part at the height of a run; raises TokswapError where that much isn't free."""
-    parts = estimate(job, corpus, new_ids, dtype)
-    needed, room = sum(parts.values()), free_memory(device)
+    """Return the bytes of each part at the height of a run; raises TokswapError where that much isn't free.
+
+    `rows` are trained; `where` is the device and what it computes in.
+    """
+    parts = estimate(moved, base, settings, corpus, rows, where[1])
+    needed, room = sum(parts.values()), free_memory(where[0])
     if needed > room:
         largest = max(parts, key=lambda name: parts[name])
         raise TokswapError(
@@ -51,12 +46,18 @@ def require_memory(
     return parts
 
 
-def estimate(job: Job, corpus: Corpus, new_ids: NDArray[Any], dtype: torch.dtype) -> dict[str, int]:
+def estimate(
+    moved: Checkpoint,
+    base: Checkpoint,
+    settings: Settings,
+    corpus: Corpus,
+    rows: int,
+    dtype: torch.dtype,
+) -> dict[str, int]:
     """Return the bytes of the model, the base's tables, what is trained, logits and activations."""
-    moved, base, settings = job.moved, job.base, job.settings
     numbers = sum(info.nbytes // max(_item(info.dtype), 1) for info in moved.tensors.values())
     tables = 1 if base.tied else 2
-    rows = len(rows_to_train(settings.rung, corpus, new_ids)) * moved.hidden_size * (1 if moved.tied else 2)
+    in_rows = rows * moved.hidden_size * (1 if moved.tied else 2)
     factors = 0
     if settings.rung.trains_body:
         shapes = [i.shape for i in moved.tensors.values() if len(i.shape) == 2 and i.shape[0] < moved.rows]
@@ -68,7 +69,7 @@ def estimate(job: Job, corpus: Corpus, new_ids: NDArray[Any], dtype: torch.dtype
     return {
         "model": numbers * dtype.itemsize,
         "base_embeddings": tables * base.rows * base.hidden_size * dtype.itemsize,
-        "trained": COPIES * 4 * (rows + factors),
+        "trained": COPIES * 4 * (in_rows + factors),
         "logits": LOGIT_COPIES * min(logits, 2 * LOGIT_BYTES),
         "activations": longest * layers * kept * moved.hidden_size * dtype.itemsize,
     }

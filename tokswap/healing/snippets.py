@@ -17,7 +17,7 @@ SNIPPET_BYTES = 1024
 """Bytes of a snippet: some 250 tokens, of which most have seen enough to be judged by."""
 HELD_OUT = 10
 """Of so many snippets one is held out."""
-HELD_OUT_BYTES = 12 * 1024
+HELD_OUT_BYTES = 8 * 1024
 """Most bytes held out: each look at them costs the time of about four steps."""
 
 
