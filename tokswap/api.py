@@ -214,10 +214,8 @@ def heal(
     """Train a transplanted folder towards its base for a while, write it to `out` and return what was done.
 
     `rung` is "rows", "alm" or "lm"; its length is `steps`, or else the time `budget`, as "20m" (the default). `texts`
-    None are those that tokswap calibrates on, or `self_generated` bytes that the base writes first; `base` as for
-    `restore`. `curve` is a file that gets a JSON line at each look at held-out text. `settings` are rank, rate,
-    row_rate, step_bytes and checkpoint_layers of `tokswap.healing.settings.Settings`. A run that was stopped goes on
-    where it was when it is called again.
+    None are those that tokswap calibrates on, or `self_generated` bytes that the base writes; `base` as for `restore`.
+    `curve` gets a JSON line at each look at held-out text; `settings` are rank, rate, … of `tokswap.healing.settings`.
     Raises TokswapError for models, texts and settings that can't be used.
     """
     from tokswap.healing.heal import Task, start
