@@ -197,50 +197,22 @@ def heal(
     out: Source,
     base: Source | None = None,
     texts: Sequence[Source] | None = None,
-    self_generated: int | None = None,
-    rung: str = "alm",
-    budget: str | None = None,
-    steps: int | None = None,
-    seed: int = 0,
-    evaluate: bool = True,
-    evaluation_texts: Sequence[Source] | None = None,
-    device: str = "auto",
-    overwrite: bool = False,
-    curve: Source | None = None,
     on_plan: Callable[[Report], None] | None = None,
     on_progress: Progress | None = None,
-    **settings: Any,
+    **how: Any,
 ) -> Report:
     """Train a transplanted folder towards its base for a while, write it to `out` and return what was done.
 
-    `rung` is "rows", "alm" or "lm"; its length is `steps`, or else the time `budget`, as "20m" (the default). `texts`
-    None are those that tokswap calibrates on, or `self_generated` bytes that the base writes; `base` as for `restore`.
-    `curve` gets a JSON line at each look at held-out text; `settings` are rank, rate, … of `tokswap.healing.settings`.
+    `texts` None are those that tokswap calibrates on; `base` as for `restore`; `on_plan` gets the plan before the first
+    step. `how` is passed on to `tokswap.healing.heal.heal_folder`: rung, budget or steps, seed, self_generated, evaluate,
+    evaluation_texts, device, overwrite, curve, and the settings rank, rate, row_rate, step_bytes, checkpoint_layers.
     Raises TokswapError for models, texts and settings that can't be used.
     """
-    from tokswap.healing.heal import Task, start
-    from tokswap.healing.settings import make_settings
-    from tokswap.verification.checks import open_with_base
+    from tokswap.healing.heal import heal_folder
 
-    checked = make_settings(rung, budget=budget, steps=steps, seed=seed, **settings)
-    moved, found = open_with_base(fspath(folder), None if base is None else fspath(base), on_progress)
-    task = Task(
-        moved=moved,
-        base=found,
-        out=Path(out).expanduser(),
-        settings=checked,
-        device=device,
-        overwrite=overwrite,
-        curve=None if curve is None else Path(curve).expanduser(),
-    )
-    return start(
-        task,
-        [Path(path).expanduser() for path in texts or ()],
-        self_generated,
-        [Path(path).expanduser() for path in evaluation_texts or ()],
-        evaluate=evaluate,
-        on_plan=on_plan,
-        on_progress=on_progress,
+    named = None if base is None else fspath(base)
+    return heal_folder(
+        fspath(folder), named, out, texts or (), on_plan=on_plan, on_progress=on_progress, **how
     )
 
 

@@ -101,21 +101,9 @@ def _bars(
     lines: Sequence[tuple[str, str, float]] = (),
 ) -> str:
     """Draw horizontal bars, a group a text from top to bottom, over vertical `lines`; return the SVG element."""
-<<<<<<< HEAD
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure as Canvas
     from matplotlib.ticker import PercentFormatter
 
-    with matplotlib.rc_context(STYLE):
-        drawing = Canvas(
-            figsize=(WIDTH_INCHES, MARGIN_INCHES + INCHES_A_TEXT * len(texts)), layout="constrained"
-        )
-        FigureCanvasSVG(drawing)
-        axes = drawing.add_subplot()
-=======
     with _canvas(INCHES_A_TEXT * len(texts)) as (axes, drawn):
->>>>>>> 456fcc6 (Heal from the command line and in pages; verify and restore know a healed folder; tests of chunks, losses, the shared body and resumption)
         for i, (name, colour, figures) in enumerate(arms):
             _draw_arm(axes, name, colour, figures, offset=(i - (len(arms) - 1) / 2) * BAR)
         for name, colour, value in lines:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from tokswap.healing.memory import require_memory
 from tokswap.healing.objective import Rung, rows_to_train
 from tokswap.healing.pair import Pair
 from tokswap.healing.sampling import kept_sample, sample_files
-from tokswap.healing.settings import Settings
+from tokswap.healing.settings import Settings, make_settings
 from tokswap.healing.snippets import Corpus, make_corpus, text_hashes
 from tokswap.healing.state import Point, Progress, state_file
 from tokswap.healing.training import Trainer
@@ -29,6 +30,7 @@ from tokswap.healing.writing import require_same_body, stored_names, write_heale
 from tokswap.provenance import manifest_of
 from tokswap.report import Figure, Report
 from tokswap.sources import public_name
+from tokswap.verification.checks import open_with_base
 from tokswap.verification.subject import Subject
 from tokswap.whole_file import write_whole
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from tokswap.align import Alignment
 
 Tell = Callable[[str, int, int], None]
+Named = str | PathLike[str]
 
 SHIPPED = "what tokswap calibrates on: some 25 kB in seven languages, none of it in the evaluation texts"
 EVALUATED_BYTES = 4000
@@ -68,43 +71,67 @@ class Task:
         return self.settings.identity(inputs)
 
 
-def start(
-    task: Task,
-    texts: Sequence[Path],
-    self_generated: int | None,
-    evaluation_texts: Sequence[Path],
+def heal_folder(
+    folder: str,
+    base: str | None,
+    out: Named,
+    texts: Sequence[Named] = (),
     *,
+    rung: str = "alm",
+    budget: str | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    self_generated: int | None = None,
     evaluate: bool = True,
+    evaluation_texts: Sequence[Named] | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    curve: Named | None = None,
     on_plan: Callable[[Report], None] | None = None,
     on_progress: Tell | None = None,
+    **settings: Any,
 ) -> Report:
-    """Heal with the text of files, with so many bytes of the base's own, or with what tokswap calibrates on.
+    """Heal a folder by its name with the text of files, with bytes that the base writes, or with the shipped ones.
 
-    The rest as for `heal`; `evaluation_texts` without any are the beginnings of those that come with tokswap.
+    `rung` is "rows", "alm" or "lm"; its length is `steps`, or else the time `budget`, as "20m" (the default). `curve`
+    gets a JSON line at each look at held-out text; `evaluation_texts` without any are the beginnings of those that
+    come with tokswap; `settings` are other fields of `Settings`. The rest as for `heal`.
     """
+    checked = make_settings(rung, budget=budget, steps=steps, seed=seed, **settings)
     if texts and self_generated:
         raise TokswapError(
             "both text and self-generated text were asked for", "give --text or --self-generated"
         )
-    if self_generated:
-        check_output(task.moved, task.out, overwrite=task.overwrite)
-        text = kept_sample(task.base, task.out, self_generated, task.device, task.settings.seed, on_progress)
-        task = replace(
-            task, texts={text.name: text}, texts_are="what the base wrote by itself, at temperature 1"
-        )
-    elif texts:
-        task = replace(task, texts=load_texts(texts), texts_are="the person's own")
-    else:
-        task = replace(task, texts=default_texts("calibration"), texts_are=SHIPPED)
-    scored = None
-    if evaluate and evaluation_texts:
-        scored = load_texts(evaluation_texts)
-    elif evaluate:
-        scored = {name: text.first(EVALUATED_BYTES) for name, text in default_texts().items()}
-    report = heal(task, scored, on_plan=on_plan, on_progress=on_progress)
-    for left in sample_files(task.out):
+    scored = _evaluation_texts(evaluation_texts or ()) if evaluate else None
+    moved, found = open_with_base(folder, base, on_progress)
+    place = Path(out).expanduser()
+    task = Task(moved, found, place, checked, device=device, overwrite=overwrite)
+    task = replace(task, curve=None if curve is None else Path(curve).expanduser())
+    report = heal(
+        _with_text(task, texts, self_generated, on_progress), scored, on_plan=on_plan, on_progress=on_progress
+    )
+    for left in sample_files(place):
         left.unlink(missing_ok=True)
     return report
+
+
+def _evaluation_texts(paths: Sequence[Named]) -> Mapping[str, Text]:
+    if paths:
+        return load_texts([Path(path).expanduser() for path in paths])
+    return {name: text.first(EVALUATED_BYTES) for name, text in default_texts().items()}
+
+
+def _with_text(
+    task: Task, paths: Sequence[Named], self_generated: int | None, on_progress: Tell | None
+) -> Task:
+    if paths:
+        texts = load_texts([Path(path).expanduser() for path in paths])
+        return replace(task, texts=texts, texts_are="the person's own")
+    if not self_generated:
+        return replace(task, texts=default_texts("calibration"), texts_are=SHIPPED)
+    check_output(task.moved, task.out, overwrite=task.overwrite)
+    text = kept_sample(task.base, task.out, self_generated, task.device, task.settings.seed, on_progress)
+    return replace(task, texts={text.name: text}, texts_are="what the base wrote by itself, at temperature 1")
 
 
 def heal(
