@@ -204,8 +204,7 @@ def heal(
     """Train a transplanted folder towards its base for a while, write it to `out` and return what was done.
 
     `texts` None are those that tokswap calibrates on; `base` as for `restore`; `on_plan` gets the plan before the first
-    step. `how` is passed on to `tokswap.healing.heal.heal_folder`: rung, budget or steps, seed, self_generated, evaluate,
-    evaluation_texts, device, overwrite, curve, and the settings rank, rate, row_rate, step_bytes, checkpoint_layers.
+    step; `how` is passed on to `tokswap.healing.heal.heal_folder`: rung, budget or steps, seed, curve, ….
     Raises TokswapError for models, texts and settings that can't be used.
     """
     from tokswap.healing.heal import heal_folder
