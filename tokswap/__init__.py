@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         doctor,
         evaluate,
         extend_tokenizer,
+        heal,
         infer_mixture,
         leaderboard,
         restore,
@@ -43,6 +44,7 @@ __all__ = [
     "doctor",
     "evaluate",
     "extend_tokenizer",
+    "heal",
     "infer_mixture",
     "leaderboard",
     "restore",
@@ -56,6 +58,7 @@ __all__ = [
 _HOMES = {
     "transplant": "tokswap.api",
     "evaluate": "tokswap.api",
+    "heal": "tokswap.api",
     "compare": "tokswap.api",
     "leaderboard": "tokswap.api",
     "infer_mixture": "tokswap.api",

@@ -2,6 +2,7 @@
 
 transplant("gemma3", "smollm2", out="gemma3-smollm2", method="omp", parameters={"k": 64})
 evaluate("gemma3-smollm2", against="gemma3", texts=["french.txt"])
+heal("gemma3-smollm2", out="gemma3-smollm2-healed", base="gemma3", budget="30m")
 compare("gemma3", "smollm2")
 leaderboard("leaderboard.yaml", out="leaderboard")
 trim("gemma3", ["texts/en/"], out="gemma3-english")
@@ -190,6 +191,30 @@ def verify(
     return verify_folder(path, base=base, run=run, device=device, on_progress=on_progress)
 
 
+def heal(
+    folder: Source,
+    *,
+    out: Source,
+    base: Source | None = None,
+    texts: Sequence[Source] | None = None,
+    on_plan: Callable[[Report], None] | None = None,
+    on_progress: Progress | None = None,
+    **how: Any,
+) -> Report:
+    """Train a transplanted folder towards its base for a while, write it to `out` and return what was done.
+
+    `texts` None are those that tokswap calibrates on; `base` as for `restore`; `on_plan` gets the plan before the first
+    step; `how` is passed on to `tokswap.healing.heal.heal_folder`: rung, budget or steps, seed, curve, ….
+    Raises TokswapError for models, texts and settings that can't be used.
+    """
+    from tokswap.healing.heal import heal_folder
+
+    named = None if base is None else fspath(base)
+    return heal_folder(
+        fspath(folder), named, out, texts or (), on_plan=on_plan, on_progress=on_progress, **how
+    )
+
+
 def restore(
     folder: Source,
     *,
@@ -203,18 +228,10 @@ def restore(
     `base` is the model it was made from, else the one that its tokswap.json names, if that is on this machine. Raises
     TokswapError where it isn't that base, or where `out` may not be written.
     """
-    from tokswap.errors import TokswapError
-    from tokswap.provenance import manifest_of
     from tokswap.restoring import restore_checkpoint
-    from tokswap.sources import open_source
-    from tokswap.verification.checks import base_of
+    from tokswap.verification.checks import open_with_base
 
-    moved = open_source(fspath(folder), on_progress=on_progress)
-    found, why = (None, "") if base is not None else base_of(manifest_of(moved))
-    if base is not None:
-        found = open_source(fspath(base), on_progress=on_progress)
-    if found is None:
-        raise TokswapError(why.split(":")[0], "name the base with --base")
+    moved, found = open_with_base(fspath(folder), None if base is None else fspath(base), on_progress)
     path = Path(out).expanduser()
     return restore_checkpoint(moved, found, path, overwrite=overwrite, on_progress=on_progress)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tokswap import __version__
-from tokswap.display import Table, amount, one_line, tables_of
+from tokswap.display import Table, amount, healing, one_line, tables_of
 from tokswap.display.evaluation import has_base, scored
 from tokswap.display.leaderboard import evaluation_of, pairs_of, ranked, row_name
 from tokswap.display.mixture import by_share
@@ -85,6 +85,7 @@ def _title(report: Report) -> str:
         "transplant": lambda: f"{short_name(facts['base'])} on the tokenizer of {short_name(facts['donor'])}",
         "trim": lambda: f"{short_name(facts['base'])} with a smaller vocabulary",
         "evaluation": lambda: f"Bits per byte of {short_name(facts['model'])}",
+        "healing": lambda: f"{short_name(facts['model'])}, healed",
         "leaderboard": lambda: "Leaderboard of tokenizer transplants",
         "comparison": lambda: f"Tokenizers: {short_name(facts['a'])} and {short_name(facts['b'])}",
         "mixture": lambda: f"What {short_name(facts['tokenizer'])} was trained on",
@@ -94,6 +95,8 @@ def _title(report: Report) -> str:
 
 def _headline(report: Report) -> list[tuple[str, str]]:
     """Return the two to four figures that a reader wants first, as (amount, words)."""
+    if report.kind == "healing":
+        return healing.headline(report)
     evaluation = _evaluation(report)
     if evaluation is not None:
         return _scores(evaluation)
@@ -149,8 +152,11 @@ def _evaluation(report: Report) -> Report | None:
 
 def _plots(report: Report) -> list[dict[str, str]]:
     """Return inline SVG and a caption for each plot that the report has data for."""
-    from tokswap.display.plots import bits_plot, compression_plot, mixture_plot
+    from tokswap.display.plots import bits_plot, compression_plot, curve_plot, mixture_plot
 
+    if report.kind == "healing":
+        caption = "Bits per byte of held-out text while it trained: fewer are better."
+        return [{"svg": curve_plot(healing.points(report)), "caption": caption}]
     if report.kind == "leaderboard":
         return _leaderboard_plots(report)
     evaluation = _evaluation(report)

@@ -12,7 +12,7 @@ from tokswap.commit_files import hash_span
 from tokswap.commit_stage import MANIFEST_NAME
 
 TRAINED_SINCE = "trained_since"
-"""Key of a restored folder's manifest: the names of its tensors that differ from the base's, as they did before."""
+"""Key of a healed or restored folder's manifest: its tensors that were trained, and differ from the base's."""
 
 
 def manifest_of(checkpoint: Checkpoint) -> Mapping[str, Any]:

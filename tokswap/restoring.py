@@ -60,7 +60,7 @@ def restore_checkpoint(
         out,
         tensors=tables,
         drop=[name for name in row_tensors(moved) if name not in tables],
-        files=_files_of(base),
+        files=files_of(base),
         recipe_id=_recipe_id(moved, base),
         manifest={
             "tokswap": __version__,
@@ -89,7 +89,19 @@ def _report(moved: Checkpoint, base: Checkpoint, out: Path, manifest: Mapping[st
         "tensors_trained_since": Figure(len(trained), "tensors", note="unlike the base's; kept as they are"),
     }
     told = f"{len(foreign):,} tensors that the base lacks came along: {', '.join(foreign[:3])}"
-    return Report("restoration", facts, figures, {}, (told,) * bool(foreign))
+    warnings = ((told,) * bool(foreign)) + healed_for_good(manifest_of(moved))
+    return Report("restoration", facts, figures, {}, warnings)
+
+
+def healed_for_good(noted: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the way back can't undo of a folder with this manifest, if `heal` trained its body."""
+    healing = noted.get("healing")
+    if not isinstance(healing, Mapping) or not noted.get(TRAINED_SINCE):
+        return ()
+    return (
+        f"healing trained the body too (rung {healing.get('rung')}, {healing.get('best_step')} steps under the other "
+        "tokenizer), and that can't be undone from this folder: the base itself is untouched where it lies",
+    )
 
 
 def _body(checkpoint: Checkpoint) -> list[str]:
@@ -134,7 +146,7 @@ def _require_base(moved: Checkpoint, base: Checkpoint, noted: Mapping[str, Any])
         )
 
 
-def _files_of(base: Checkpoint) -> dict[str, bytes]:
+def files_of(base: Checkpoint) -> dict[str, bytes]:
     """Return the base's files but for weights and manifest, byte for byte."""
     left_out = {INDEX_NAME, MANIFEST_NAME}
     found = [

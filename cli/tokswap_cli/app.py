@@ -19,6 +19,7 @@ from tokswap_cli import (
     compare,
     doctor,
     evaluate,
+    heal,
     infer_mixture,
     inspect,
     leaderboard,
@@ -57,6 +58,7 @@ app = typer.Typer(
 )
 for module in (
     transplant,
+    heal,
     trim,
     supertokens,
     verify,

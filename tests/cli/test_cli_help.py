@@ -41,6 +41,7 @@ def test_the_tree_is_what_is_documented() -> None:
     assert top == {
         "supertokens",
         "transplant",
+        "heal",
         "trim",
         "verify",
         "restore",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from tokswap.display.text import PERCENT, amount, escape
@@ -82,6 +83,17 @@ def mixture_plot(categories: Sequence[tuple[str, Report]]) -> str:
     return _bars([name for name, _ in categories], [("inferred", FIRST, shares)], "share of bytes")
 
 
+def curve_plot(points: Sequence[Mapping[str, Any]]) -> str:
+    """Return a line of bits per byte of held-out text over the seconds of a training."""
+    with _canvas(3 * INCHES_A_TEXT) as (axes, drawn):
+        seconds, bits = ([float(point[name]) for point in points] for name in ("seconds", "held_out_bits"))
+        axes.plot(seconds, bits, color=SECOND, marker="o", markersize=4, linewidth=1.5)
+        axes.set_xlabel("seconds")
+        axes.set_ylabel("bits per byte")
+        axes.spines[["top", "right"]].set_visible(False)
+    return _inline(drawn.getvalue(), "held-out bits per byte over seconds", "Line")
+
+
 def _bars(
     texts: Sequence[str],
     arms: Sequence[tuple[str, str, list[Figure | None]]],
@@ -89,17 +101,9 @@ def _bars(
     lines: Sequence[tuple[str, str, float]] = (),
 ) -> str:
     """Draw horizontal bars, a group a text from top to bottom, over vertical `lines`; return the SVG element."""
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure as Canvas
     from matplotlib.ticker import PercentFormatter
 
-    with matplotlib.rc_context(STYLE):
-        drawing = Canvas(
-            figsize=(WIDTH_INCHES, MARGIN_INCHES + INCHES_A_TEXT * len(texts)), layout="constrained"
-        )
-        FigureCanvasSVG(drawing)
-        axes = drawing.add_subplot()
+    with _canvas(INCHES_A_TEXT * len(texts)) as (axes, drawn):
         for i, (name, colour, figures) in enumerate(arms):
             _draw_arm(axes, name, colour, figures, offset=(i - (len(arms) - 1) / 2) * BAR)
         for name, colour, value in lines:
@@ -112,12 +116,25 @@ def _bars(
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
         axes.margins(x=0.12)
-        drawing.legend(loc="outside upper left", ncols=2, frameon=False)
+        axes.figure.legend(loc="outside upper left", ncols=2, frameon=False)
+    return _inline(drawn.getvalue(), axis)
+
+
+@contextmanager
+def _canvas(inches: float) -> Generator[tuple[Any, io.StringIO]]:
+    """Yield axes of a drawing as tall as its content and its margin; the buffer holds its SVG after the block."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure as Canvas
+
+    with matplotlib.rc_context(STYLE):
+        drawing = Canvas(figsize=(WIDTH_INCHES, MARGIN_INCHES + inches), layout="constrained")
+        FigureCanvasSVG(drawing)
         buffer = io.StringIO()
+        yield drawing.add_subplot(), buffer
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a glyph that matplotlib's font lacks: the page's fonts draw it
             drawing.savefig(buffer, format="svg", transparent=True, metadata=NO_METADATA)
-    return _inline(buffer.getvalue(), axis)
 
 
 def _draw_arm(axes: Any, name: str, colour: str, figures: Sequence[Figure | None], *, offset: float) -> None:
@@ -135,9 +152,9 @@ def _draw_arm(axes: Any, name: str, colour: str, figures: Sequence[Figure | None
         )
 
 
-def _inline(svg: str, words: str) -> str:
+def _inline(svg: str, words: str, kind: str = "Bar") -> str:
     """Return the element alone, sized by the page, with the page's text colour and a name for screen readers."""
     element = svg[svg.index("<svg") :].replace(INK, "currentColor")
     head, rest = element.split(">", 1)
     head = re.sub(r'\s(width|height)="[^"]*"', "", head)
-    return f'{head} role="img" aria-label="Bar plot: {words}">{rest}'
+    return f'{head} role="img" aria-label="{kind} plot: {words}">{rest}'

@@ -52,6 +52,7 @@ def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
     from tokswap.display import (
         auditing,
         evaluation,
+        healing,
         leaderboard,
         leaderboard_recipe,
         mixture,
@@ -71,6 +72,8 @@ def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
         "extension": supertokens.extension_tables,
         "trim": trimming.trim_tables,
         "evaluation": evaluation.evaluation_tables,
+        "healing": healing.healing_tables,
+        "healing_evaluation": healing.score_tables,
         "leaderboard": leaderboard.leaderboard_tables,
         "comparison": tokenizers.comparison_tables,
         "tokenizers": tokenizers.metrics_tables,

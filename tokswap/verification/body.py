@@ -12,7 +12,7 @@ from tokswap.verification.subject import Subject
 def untouched_tensors(subject: Subject) -> Finding:
     """Every tensor without token rows has the base's name, dtype, shape and sha256.
 
-    Of a restored folder those may differ that its manifest names as trained before it was restored.
+    Of a healed or restored folder those may differ that its manifest names as trained.
     """
     if subject.base is None:
         return not_checked(subject.why_no_base)
@@ -35,8 +35,8 @@ def untouched_tensors(subject: Subject) -> Finding:
     count = Figure(len(theirs) - len(wrong) - len(trained), "tensors")
     if trained and not wrong:
         return warned(
-            f"{len(trained):,} of {len(theirs):,} tensors were trained between transplant and restoration, as "
-            f"tokswap.json says; the other {int(count.value):,} equal the base's by sha256",
+            f"{len(trained):,} of {len(theirs):,} tensors were trained since the transplant, as tokswap.json "
+            f"says; the other {int(count.value):,} equal the base's by sha256",
             equal=count,
         )
     if wrong:

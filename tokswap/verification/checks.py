@@ -136,6 +136,24 @@ def base_of(manifest: Mapping[str, Any]) -> tuple[Checkpoint | None, str]:
         return None, f"the base {spec!r} can't be opened: {error.what}"
 
 
+def open_with_base(
+    folder: str, base: str | None, on_progress: Progress | None = None
+) -> tuple[Checkpoint, Checkpoint]:
+    """Open a transplanted folder and its base: the one that is named, else the one in its tokswap.json.
+
+    Raises TokswapError where the latter isn't known or isn't on this machine.
+    """
+    from tokswap.sources import open_source
+
+    moved = open_source(folder, on_progress=on_progress)
+    if base is not None:
+        return moved, open_source(base, on_progress=on_progress)
+    found, why = base_of(manifest_of(moved))
+    if found is None:
+        raise TokswapError(why.split(":")[0], "name the base with --base")
+    return moved, found
+
+
 def report_of(kind: str, source: str, base: Checkpoint | None, found: Mapping[str, Finding]) -> Report:
     """Return findings as a report: counts by outcome, one section a check, and whether none failed."""
     counts = {o: sum(f.outcome == o for f in found.values()) for o in Outcome}

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ROW_BYTES = 64 << 20
 """Rows of a table that are looked at together, in bytes."""
+BODY_RUNGS = ("alm", "lm")
+"""Rungs of `tokswap heal` that train shared rows and the body beside new rows."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,20 @@ class Subject:
 
     @property
     def shared_rows_moved(self) -> str:
-        """Why the rows of shared tokens are not the base's, where the manifest says that they were fitted, else ""."""
+        """Why the rows of shared tokens are not the base's, where the manifest says so, else ""."""
         calibration = self.manifest.get("calibration")
         kind = calibration.get("kind") if isinstance(calibration, Mapping) else None
-        return "tokswap.json says that shared rows were fitted to text (fit-all)" if kind == "fit-all" else ""
+        if kind == "fit-all":
+            return "tokswap.json says that shared rows were fitted to text (fit-all)"
+        healing = self.manifest.get("healing")
+        rung = healing.get("rung") if isinstance(healing, Mapping) else None
+        if rung in BODY_RUNGS:
+            return f"tokswap.json says that shared rows were trained (healed, rung {rung})"
+        return ""
 
     @property
     def trained_since(self) -> frozenset[str]:
-        """Tensors of the body that `restore` found trained since the transplant, by the manifest it wrote."""
+        """Tensors of the body trained since the transplant, by the manifest that `heal` or `restore` wrote."""
         named = self.manifest.get(TRAINED_SINCE)
         return frozenset(map(str, named)) if isinstance(named, list) else frozenset()
 
