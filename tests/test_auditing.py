@@ -59,6 +59,7 @@ def test_each_reason_is_found_alone() -> None:
     wins, right = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     norms[300], logits[310], wins[320] = 30, 40, 50
     wins[330], right[330] = 50, 40  # frequent, and right
+    norms[340] = 1.8  # unlike the others', and no more than an honest row may be
     found = find_suspects(np.arange(300, 400), np.arange(300), norms, Evidence(logits, wins, right, 1000))
     reasons = {s.token_id: s.reasons for s in found}
     assert reasons.keys() == {300, 310, 320}

@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: its message is the help
             output.text(str(error))
-            return BAD_INPUT
+            return 0 if _of_group(error) else BAD_INPUT
         return _fail(*_usage(error))
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
@@ -139,6 +139,12 @@ def _fail(what: str, hint: str) -> int:
     except typer.Exit:
         pass  # whoever read stderr has gone
     return BAD_INPUT
+
+
+def _of_group(error: Exception) -> bool:
+    """Was a group of commands named? That asks what is in it; `tokswap` alone does nothing, and says so."""
+    context = getattr(error, "ctx", None)
+    return getattr(context, "parent", None) is not None
 
 
 def _usage(error: Exception) -> tuple[str, str]:

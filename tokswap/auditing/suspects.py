@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from tokswap.auditing.evidence import Evidence
 from tokswap.verification.rows import norm_outliers
 
+NORM_FACTOR = 2.0
+"""Times the trusted median, or its inverse, that a norm must pass: honest rebuilt rows were seen to reach 1.6."""
 LOGIT_DEVIATIONS = 8.0
 """Robust standard deviations of the mean logit above the median of trusted rows that no ordinary token reaches."""
 WIN_SHARE = 0.01
@@ -43,14 +45,16 @@ def find_suspects(
         return []
     among = np.zeros(len(norms), dtype=np.bool_)
     among[trusted] = among[candidates] = True
-    long = set(norm_outliers(norms, among).tolist()) & set(candidates.tolist())
     centre = float(np.nanmedian(norms[trusted]))
+    outliers = norm_outliers(norms, among)
+    far = (norms[outliers] > NORM_FACTOR * centre) | (norms[outliers] * NORM_FACTOR < centre)
+    odd = set(outliers[far].tolist()) & set(candidates.tolist())
     logits = np.zeros(len(norms)) if evidence is None else _deviations(evidence.mean_logits, trusted)
     found: list[Suspect] = []
     for i in candidates.tolist():
         share, wrong = _wins(evidence, i)
         reasons = [
-            *["its norm is unlike the others'"] * (i in long),
+            *["its norm is unlike the others'"] * (i in odd),
             *["its logit is high whatever the text"] * bool(logits[i] > LOGIT_DEVIATIONS),
             *["it wins where it is wrong"] * bool(share > WIN_SHARE and wrong > WRONG_SHARE),
         ]
