@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ import real_tokenizers
 
 from tokswap.cache import Origin, build_once, cache_folder
 from tokswap.mixture.counting import count_words
-from tokswap.mixture.documents import pages
 from tokswap.mixture.infer import infer
 from tokswap.mixture.merges import merge_list
 
@@ -51,17 +51,26 @@ def folders(most_bytes: int) -> dict[str, Path]:
     folder = cache_folder() / "mixture-texts" / f"real-{most_bytes}"
 
     def build(work: Path) -> Origin:
+        (work / "ready").mkdir()
         for name, source in sources.items():
-            content = (source / "text.txt").read_text(encoding="utf-8")
-            all_pages = list(pages([content], PAGE_BYTES))
-            step = max(len(all_pages) * PAGE_BYTES // most_bytes, 1)
-            out = work / "ready" / f"{name}.txt"
-            out.parent.mkdir(exist_ok=True)
-            out.write_text("".join(all_pages[::step]), encoding="utf-8")
+            text = "".join(sampled(source / "text.txt", most_bytes))
+            (work / "ready" / f"{name}.txt").write_text(text, encoding="utf-8")
         return Origin("pages of languages, code and domains")
 
     build_once(folder, build)
     return {name: folder / f"{name}.txt" for name in sources}
+
+
+def sampled(path: Path, most_bytes: int) -> Iterator[str]:
+    """Yield whole lines from places that are evenly spaced, about `PAGE_BYTES` from each."""
+    size = path.stat().st_size
+    count = min(most_bytes, size) // PAGE_BYTES
+    with path.open("rb") as file:
+        for place in range(count):
+            file.seek(place * size // count)
+            _, _, lines = file.read(PAGE_BYTES).partition(b"\n")
+            whole, _, _ = lines.rpartition(b"\n")
+            yield whole.decode("utf-8") + "\n"
 
 
 def run(name: str, merges: int, most_bytes: int) -> dict[str, Any]:
