@@ -62,7 +62,11 @@ def _metric(report: Report, names: tuple[str, ...], metric: str, title: str) -> 
     rows = tuple((escape(text), *map(amount, figures)) for text, figures in found if all(figures))
     notes = {figure.note for _, figures in found for figure in figures if figure is not None}
     return Table(
-        title, ("text", *map(escape, names)), rows, "l" + "r" * len(names), note=", ".join(map(escape, sorted(notes)))
+        title,
+        ("text", *map(escape, names)),
+        rows,
+        "l" + "r" * len(names),
+        note=", ".join(map(escape, sorted(notes))),
     )
 
 
