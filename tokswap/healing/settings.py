@@ -35,9 +35,9 @@ class Settings:
     steps: int | None
     seed: int = 0
     rank: int = 64
-    rate: float = 5e-4
-    row_rate: float = 5e-3
-    step_bytes: int = 2048
+    rate: float = 2e-4
+    row_rate: float = 5e-4
+    step_bytes: int = 1024
     checkpoint_layers: bool = False
 
     def identity(self, inputs: Mapping[str, Any]) -> str:
