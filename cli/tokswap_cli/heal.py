@@ -68,7 +68,7 @@ def heal(
             help="rows (new rows only), alm (rows and body, taught by the base) or lm (rows and body, on the text "
             "alone), e.g. --rung rows.",
         ),
-    ] = "alm",
+    ] = "lm",
     budget: Annotated[
         str | None,
         typer.Option(

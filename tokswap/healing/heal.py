@@ -77,7 +77,7 @@ def heal_folder(
     out: Named,
     texts: Sequence[Named] = (),
     *,
-    rung: str = "alm",
+    rung: str = "lm",
     budget: str | None = None,
     steps: int | None = None,
     seed: int = 0,
