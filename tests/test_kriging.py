@@ -75,7 +75,9 @@ def test_a_neighbour_that_the_map_misses_pulls_the_row_its_way() -> None:
     assert (kriged - twin).norm() < 0.5 * (mapped - twin).norm()
 
 
-@pytest.mark.parametrize("parameters", [{"k": 0}, {"noise": 0.0}, {"ridge": -1.0}, {"stretch": 0.0}])
+@pytest.mark.parametrize(
+    "parameters", [{"k": 0}, {"noise": 1e-8}, {"noise": float("nan")}, {"ridge": -1.0}, {"stretch": 0.0}]
+)
 def test_senseless_parameters_are_refused(parameters: dict[str, Any]) -> None:
     with pytest.raises(TokswapError, match="kriging") as caught:
         get_method("kriging")(make_task(), **parameters)

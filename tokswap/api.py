@@ -311,9 +311,8 @@ def train_supertokens(
     from tokswap.supertokens.superbpe import Settings
     from tokswap.supertokens.train import train_tokenizer
 
-    settings = Settings(
-        vocab_size, vocab_size * 4 // 5 if transition is None else transition, max_words, digits
-    )
+    joined = vocab_size * 4 // 5 if style == "superbpe" else vocab_size
+    settings = Settings(vocab_size, joined if transition is None else transition, max_words, digits)
     opened = None if base is None else open_source(fspath(base), only_tokenizer=True, on_progress=on_progress)
     return train_tokenizer(
         open_corpora([fspath(text) for text in texts], field),

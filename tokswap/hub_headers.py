@@ -83,6 +83,8 @@ def _hollow_shard(repo: str, commit: str, path: Path) -> None:
     if length > len(start):
         more = hub.read(repo, commit, path.name, (len(start), length))
         start += more[0] if more else b""
+    if len(start) < length:
+        raise TokswapError(f"the header of {path.name} of {repo} didn't arrive whole", "try again")
     with path.open("wb") as file:
         file.write(start[:length])
         file.truncate(size)

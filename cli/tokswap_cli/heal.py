@@ -86,7 +86,7 @@ def heal(
     rate: Annotated[
         float | None,
         typer.Option(
-            "--rate", metavar="X", help="Learning rate of the body at its height (default: 0.0005)."
+            "--rate", metavar="X", help="Learning rate of the body at its height (default: 0.0002)."
         ),
     ] = None,
     rank: Annotated[

@@ -136,3 +136,31 @@ def test_an_older_file_stays_unless_it_may_go(cli: Cli, texts: Path, tmp_path: P
     ran = cli(*run)
     assert ran.code == 2 and "is there already" in ran.err and out.read_text() == "mine"
     assert cli(*run, "--overwrite").code == 0 and json.loads(out.read_text())
+
+
+def test_a_tokenizer_and_its_configuration_have_a_folder_of_their_own(
+    cli: Cli, texts: Path, tmp_path: Path
+) -> None:
+    run = ("supertokens", "train", "--text", texts, "--vocab-size", 300, "--style", "chunks", "--overwrite")
+    (tmp_path / "tokenizer_config.json").write_text("another's")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    for out, words in (
+        (tmp_path / "t.json", "is there already"),
+        (tmp_path / "tokenizer_config.json", "a folder of its own"),
+        (tmp_path / "model" / "tokenizer.json", "a folder of its own"),
+    ):
+        ran = cli(*run, "--out", out)
+        assert ran.code == 2 and words in ran.err, ran.err
+    assert (tmp_path / "tokenizer_config.json").read_text() == "another's"
+    ran = cli(
+        "supertokens",
+        "train",
+        "--text",
+        texts,
+        "--vocab-size",
+        10**12,
+        "--out",
+        tmp_path / "model" / "t.json",
+    )
+    assert ran.code == 2 and "no tokenizer of 1,000,000,000,000 tokens" in ran.err

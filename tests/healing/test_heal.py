@@ -124,13 +124,20 @@ def test_another_run_does_not_take_over_a_state(tied: tuple[Path, Path], text: P
     def listen(stage: str, done: int, total: int) -> None:
         if stage == "heal":
             told.append(done)
+        kill(stage, done - 1, total)
+
+    def only_listen(stage: str, done: int, total: int) -> None:
+        if stage == "heal":
+            told.append(done)
 
     with pytest.raises(KilledError):
         healed(tied, tmp_path / "out", text, on_progress=kill)
-    healed(tied, tmp_path / "out", text, seed=5, on_progress=listen)
-    assert told[0] == 0
-    healed(tied, tmp_path / "out", text, seed=0, overwrite=True, on_progress=listen)
-    assert told[HOW["steps"]] == 2, "the first run's own state is still there"
+    with pytest.raises(KilledError):
+        healed(tied, tmp_path / "out", text, seed=5, on_progress=listen)
+    assert told == [0, 1, 2, 3]
+    healed(tied, tmp_path / "out", text, on_progress=only_listen)
+    assert told[4] == 2, "the first run's own state was still there"
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}, "and none is when the folder is written"
 
 
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_state_before(
@@ -187,6 +194,20 @@ def test_a_healed_body_can_not_be_its_bases_teacher(
     assert "--rung lm" in caught.value.hint
     more = healed((tied[0], tmp_path / "out"), tmp_path / "more", text, "lm")
     assert more.figures["held_out_after"].value < more.figures["held_out_before"].value
+
+
+def test_what_was_trained_before_is_still_told_when_nothing_more_is_gained(
+    tied: tuple[Path, Path], text: Path, tmp_path: Path
+) -> None:
+    healed(tied, tmp_path / "once", text)
+    report = healed(
+        (tied[0], tmp_path / "once"), tmp_path / "twice", text, steps=2, rate=30.0, row_rate=300.0
+    )
+    assert report.figures["best_step"].value == 0
+    once, twice = (json.loads((tmp_path / name / "tokswap.json").read_text()) for name in ("once", "twice"))
+    assert once[TRAINED_SINCE] and twice[TRAINED_SINCE] == once[TRAINED_SINCE]
+    assert "failed" not in outcomes(tmp_path / "twice", tied[0]).values()
+    assert {path.name for path in tmp_path.iterdir()} == {"once", "twice"}, "no state is left"
 
 
 def test_the_base_writes_text_where_there_is_none_and_writes_it_once(
@@ -268,7 +289,7 @@ def test_what_is_no_time_is_refused(words: str) -> None:
         ({"rung": "top"}, "no rung"),
         ({"budget": "1m", "steps": 3}, "both"),
         ({"steps": 0}, "no healing"),
-        ({"seed": -1}, "negative"),
+        ({"seed": -1}, "seed"),
         ({"rate": float("nan")}, "rate"),
         ({"rank": 0}, "rank"),
         ({"ranks": 3}, "ranks"),

@@ -24,7 +24,7 @@ from tokswap.healing.pair import Pair
 from tokswap.healing.sampling import kept_sample, sample_files
 from tokswap.healing.settings import Settings, make_settings
 from tokswap.healing.snippets import Corpus, make_corpus, text_hashes
-from tokswap.healing.state import Point, Progress, state_file
+from tokswap.healing.state import Point, Progress, state_file, state_files
 from tokswap.healing.training import Trainer
 from tokswap.healing.writing import require_same_body, stored_names, write_healed
 from tokswap.provenance import manifest_of
@@ -206,7 +206,8 @@ def _train_and_write(
         overwrite=task.overwrite,
         on_progress=on_progress,
     )
-    path.unlink(missing_ok=True)
+    for left in state_files(task.out):  # other settings that were tried and given up have left theirs too
+        left.unlink(missing_ok=True)
     return written, progress
 
 

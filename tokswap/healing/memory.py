@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from tokswap.healing.settings import Settings
 
-COPIES = 6
-"""Floats of each trained number: itself, its gradient, two moments, the best state, and a state that is being saved."""
+COPIES = 12
+"""Floats of each trained number: itself, its gradient, two moments, the best state, seven while one is saved."""
 LOGIT_COPIES = 4
 LIVE_WIDTHS = 34
 """Hidden widths of numbers that a layer keeps of a token for its gradients: attention, and a gated MLP of 4 widths."""

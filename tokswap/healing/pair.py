@@ -110,7 +110,10 @@ class Pair:
         enable({"use_reentrant": False})
         for module in self.model.modules():
             if isinstance(module, GradientCheckpointingLayer):
-                module.training = True  # the layer alone: dropout inside it stays off
+                module.training = True  # the layer alone: modules inside it stay as they are
+                for name, value in [*vars(module).items()]:
+                    if "drop" in name and isinstance(value, float):
+                        setattr(module, name, 0.0)  # OPT's layer drops out by itself, and would now
 
 
 def _read(lm: LanguageModel, start_id: int, ids: Sequence[NDArray[np.int64]], layer: int | None) -> Reading:

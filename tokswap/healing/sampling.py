@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tokswap.checkpoint import read_json
 from tokswap.commit_stage import Places
+from tokswap.errors import TokswapError
 from tokswap.evaluation.arm import open_arm
 from tokswap.evaluation.texts import Text
 from tokswap.whole_file import write_whole
@@ -46,8 +47,13 @@ def kept_sample(
         return Text(NAME, tuple(read_json(path)["documents"]))
     told = None if on_progress is None else partial(on_progress, "sample the base")
     text = sample_text(base, size, device=device, seed=seed, on_progress=told)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps({"documents": text.documents}).encode())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps({"documents": text.documents}).encode())
+    except OSError as error:
+        raise TokswapError(
+            f"{path} can't be written: {error.strerror or error}", "give another --out"
+        ) from error
     return text
 
 
@@ -88,11 +94,14 @@ def sample_text(
         while written < size:
             if on_progress is not None:
                 on_progress(written, size)
+            before = written
             for ids in _write(lm, arm.start_id, ends):
                 text = arm.decode(ids).replace("\ufffd", "")
                 if text.strip():
                     documents.append(text)
                     written += len(text.encode())
+            if written == before:
+                raise TokswapError("the base writes no text by itself", "give text of your own with --text")
     return Text(NAME, tuple(documents))
 
 
@@ -112,6 +121,8 @@ def _write(lm: LanguageModel, start_id: int, ends: list[int]) -> list[list[int]]
         suppress_tokens=lm.unknown_rows.tolist() or None,
     )
     ids = torch.full((AT_ONCE, 1), start_id, device=lm.device)
+    # What is unset would be filled in from the model's own: a repetition penalty, say, which sharpens what is taught.
+    lm.model.generation_config = GenerationConfig()
     with torch.no_grad():
         out = lm.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=how)
     stops = set(ends)

@@ -63,8 +63,10 @@ def make_settings(
         raise TokswapError("both a budget and a number of steps were given", "give --budget or --steps")
     if steps is not None and steps < 1:
         raise TokswapError(f"{steps} steps are no healing", "give --steps a number above 0")
-    if seed < 0:
-        raise TokswapError(f"the seed {seed} is negative", "give --seed 0 or a number above")
+    if not 0 <= seed < 2**63:
+        raise TokswapError(
+            f"the seed {seed} is none", "give --seed 0 or a number above, of at most 18 digits"
+        )
     known = {field.name for field in fields(Settings)} - {"rung", "seconds", "steps", "seed"}
     unknown = sorted(set(more) - known)
     if unknown:

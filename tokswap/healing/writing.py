@@ -88,6 +88,9 @@ def write_healed(
     `noted` is the manifest of `moved`, `healing` what is told of the training, `trained` stored name → layer.
     Raises TokswapError for what `write` refuses, and where a written folder would not verify.
     """
+    # What an earlier healing trained stays trained, also where this one kept its start.
+    moved_before = noted.get(TRAINED_SINCE)
+    since = {*trained, *(moved_before if isinstance(moved_before, list) else ())}
     bodies = {name: (layer, is_transposed(layers[layer])) for name, layer in trained.items()}
     kept = {key: value for key, value in noted.items() if key not in OWN_KEYS}
     return write(
@@ -96,7 +99,7 @@ def write_healed(
         tensors=Merged(moved, adapters, bodies),
         files=_files(moved, healing),
         recipe_id=recipe_id,
-        manifest={**kept, "tokswap": __version__, "healing": dict(healing), TRAINED_SINCE: sorted(trained)},
+        manifest={**kept, "tokswap": __version__, "healing": dict(healing), TRAINED_SINCE: sorted(since)},
         overwrite=overwrite,
         check=lambda staged: require_passed(open_checkpoint(staged), ("rows", "tied", "finite_rows")),
         on_progress=None if on_progress is None else partial(on_progress, "write"),

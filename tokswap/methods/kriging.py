@@ -19,6 +19,7 @@ from tokswap.methods.weighting import neighbours
 # A best guess is shorter than what is guessed, and a short output row draws too little: bits per byte of text in which
 # shared tokens were held out are fewest when rows are this much further from the mean, on both pairs that were tried.
 STRETCH = 1.1
+LEAST_NOISE = 1e-4  # rows that are alike make the covariance singular, and fp32 can't tell it from that below
 
 
 @method("kriging", paper="regression kriging (Hengl 2007)", space="donor")
@@ -30,11 +31,11 @@ def kriging(
     Neighbours have the largest cosine of centred rows. Their weights are those of kriging (Gaussian process
     regression) with the covariance exp(cosine - 1) and the variance `noise` of a single row's own; `ridge` is that of
     `map`. What comes out is moved away from the mean row by the factor `stretch`. Raises TokswapError for k < 1, noise
-    or stretch <= 0 and a negative ridge.
+    below 1e-4, stretch <= 0 and a negative ridge.
     """
-    if k < 1 or noise <= 0 or ridge < 0 or stretch <= 0:
+    if k < 1 or not noise >= LEAST_NOISE or not ridge >= 0 or not 0 < stretch < float("inf"):
         raise TokswapError(
-            "kriging: k must be at least 1, noise and stretch above 0 and the ridge not negative",
+            f"kriging: k must be at least 1, noise at least {LEAST_NOISE:g}, stretch above 0, the ridge not negative",
             "try k=32, noise=0.1, ridge=0.01, stretch=1.1",
         )
     found = fit_map(task, ridge)

@@ -16,6 +16,9 @@ from tokswap.recipe import error_sentences
 from tokswap.report import Figure, Report
 
 KIND = "mixture-experiment"
+MOST_TRAINED = (
+    1_000_000  # merges of a tokenizer that is trained: room is made for all of them before it begins
+)
 """The value of the field `kind` that tells this kind of recipe."""
 
 TEXTS = {
@@ -76,8 +79,8 @@ def _wrong(config: Experiment) -> list[str]:
     out: list[str] = []
     if config.draw > len(config.paths):
         out.append(f"draw: {config.draw} of {len(config.paths)} categories can't be drawn")
-    if min(config.merges) < 1:
-        out.append("merges: each must be at least 1")
+    if not 1 <= min(config.merges) <= max(config.merges) <= MOST_TRAINED:
+        out.append(f"merges: each must be from 1 to {MOST_TRAINED:,}")
     if config.counted and config.overlap:
         out.append("overlap: the texts of `counted` are others than those trained on")
     if config.counted and set(config.counted) != set(config.categories):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,35 @@ def check_files(out: Path, *, overwrite: bool) -> None:
         raise TokswapError(
             f"the folder {out.absolute().parent} doesn't exist", "create it, or give another --out"
         )
+    if out.name == _config_of(out).name or (out.absolute().parent / "config.json").exists():
+        raise TokswapError(
+            f"{out} is among the files of a model, or named like the configuration that is written beside it",
+            "give a --out in a folder of its own, such as --out longer/tokenizer.json",
+        )
+    if not os.access(out.absolute().parent, os.W_OK):
+        raise TokswapError(f"nothing can be written in {out.absolute().parent}", "give another --out")
     if out.is_dir():
         raise TokswapError(f"{out} is a folder", "give a file, such as --out tokenizer.json")
     for path in (out, _config_of(out)):
-        if path.exists() and not overwrite:
-            raise TokswapError(f"{path} is there already", "give another --out, or --overwrite to replace it")
+        # Another tokenizer's configuration is never replaced: without --out there it isn't this one's.
+        if path.exists() and not (overwrite and out.exists()):
+            raise TokswapError(
+                f"{path} is there already",
+                "--overwrite replaces it"
+                if out.exists()
+                else "it is another tokenizer's: give a --out in a folder of its own",
+            )
 
 
 def write_files(out: Path, tokenizer: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Write tokenizer.json, and tokenizer_config.json beside it: who moves a model onto it learns the roles there."""
-    write_whole(_config_of(out), as_json(config))
-    write_whole(out, as_json(tokenizer))
+    try:
+        write_whole(_config_of(out), as_json(config))
+        write_whole(out, as_json(tokenizer))
+    except OSError as error:
+        raise TokswapError(
+            f"{out} can't be written: {error.strerror or error}", "give another --out"
+        ) from error
 
 
 def blocks_of(corpora: Sequence[Corpus]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from tokswap.vocab import gpt2_alphabet
 BYTES = 256
 END_OF_TEXT = "<|endoftext|>"
 MAX_WORDS = 4
+MOST_TOKENS = 10_000_000  # the library makes room for all of them before it begins
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         least = BYTES + len(self.special)
+        if not least <= self.vocab_size <= MOST_TOKENS:
+            raise TokswapError(
+                f"no tokenizer of {self.vocab_size:,} tokens can be trained",
+                f"give a --vocab-size from {least} (all bytes and the special tokens) to {MOST_TOKENS:,}",
+            )
         if not least <= self.transition <= self.vocab_size:
             raise TokswapError(
                 f"a transition at {self.transition:,} of {self.vocab_size:,} tokens is none",

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 # Of each text, where no others are named for it: a first look in a minute or two, as after a transplant.
 EVALUATED_BYTES = 4000
 DEFAULT_COVERAGE = 0.9999
+MOST_ROWS = 1_000_000  # that a table is rounded up to a multiple of
 Progress = Callable[[str, int, int], None]
 
 
@@ -58,6 +59,10 @@ class Size:
         if self.coverage is not None and not 0 < self.coverage <= 1:
             raise TokswapError(
                 f"a coverage of {self.coverage} is no share of a text", "give one above 0 and up to 1"
+            )
+        if self.multiple is not None and not 1 <= self.multiple <= MOST_ROWS:
+            raise TokswapError(
+                f"rows can't be a multiple of {self.multiple}", f"give a number from 1 to {MOST_ROWS:,}"
             )
         if self.keep is not None and self.keep < 1:
             raise TokswapError(f"{self.keep} tokens can't be kept", "give a number above 0")
