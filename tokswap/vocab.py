@@ -174,7 +174,7 @@ def read_vocab(
     )
     for token_id in roles:
         text, _, _ = tokens[token_id]
-        tokens[token_id] = (text, text.encode(), Kind.SPECIAL)
+        tokens[token_id] = (text, text.encode("utf-8", "surrogatepass"), Kind.SPECIAL)
     return make_vocab(tokens, roles, rows, adds_bos=adds_bos(tokenizer, tokenizer_config))
 
 
@@ -256,7 +256,7 @@ def _byte_level_reader(suffix: str) -> Callable[[str], tuple[bytes, Kind]]:
         body, tail = (text[: -len(suffix)], b" ") if suffix and text.endswith(suffix) else (text, b"")
         if alphabet.issuperset(body):
             return body.translate(table).encode("latin-1") + tail, Kind.ORDINARY
-        return text.encode(), Kind.ORDINARY  # an added token spelt as plain text
+        return text.encode("utf-8", "surrogatepass"), Kind.ORDINARY  # an added token spelt as plain text
 
     return read
 
@@ -277,7 +277,7 @@ def _wordpiece_reader(prefix: str) -> Callable[[str], tuple[bytes, Kind]]:
     def read(text: str) -> tuple[bytes, Kind]:
         if text.startswith(prefix) and len(text) > len(prefix):
             return text[len(prefix) :].encode(), Kind.ORDINARY
-        return b" " + text.encode(), Kind.ORDINARY
+        return b" " + text.encode("utf-8", "surrogatepass"), Kind.ORDINARY
 
     return read
 
@@ -296,9 +296,9 @@ def _add_tokens(tokens: dict[int, tuple[str, bytes, Kind]], added: Iterable[Any]
         if ids.setdefault(text, token_id) != token_id:
             raise TokswapError(f"the token {text!r} has two ids: {ids[text]} and {token_id}", BROKEN)
         if entry.get("special") or RESERVED.fullmatch(text):
-            tokens[token_id] = (text, text.encode(), Kind.SPECIAL)
+            tokens[token_id] = (text, text.encode("utf-8", "surrogatepass"), Kind.SPECIAL)
         elif known is None:
-            tokens[token_id] = (text, text.encode(), Kind.ORDINARY)
+            tokens[token_id] = (text, text.encode("utf-8", "surrogatepass"), Kind.ORDINARY)
 
 
 def _check_ids(tokens: Mapping[int, Any]) -> None:

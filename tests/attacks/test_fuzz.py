@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tiny_models import byte_level, sentencepiece
 from transplants import llama, saved
@@ -89,6 +89,7 @@ def test_a_mutated_index_is_read_or_refused(edits: Edits, folder: Path, tmp_path
 @pytest.mark.parametrize("make", [byte_level, sentencepiece])
 @FUZZ
 @given(edits=EDITS)
+@example(edits=[(227, 0, b"\\ud800")])  # half a character in a token
 def test_a_mutated_tokenizer_is_read_or_refused(make: object, edits: Edits, tmp_path: Path) -> None:
     assert callable(make)
     (tmp_path / "tokenizer.json").write_bytes(mutated(json.dumps(make()).encode(), edits))
