@@ -18,6 +18,7 @@ from tokswap.checkpoint import Checkpoint, open_checkpoint, read_embeddings
 from tokswap.commit import check_output, write
 from tokswap.device import choose_device
 from tokswap.errors import TokswapError
+from tokswap.evaluation.attach import with_evaluation
 from tokswap.evaluation.evaluate import evaluate
 from tokswap.evaluation.texts import Text, default_texts, load_texts
 from tokswap.initialise import Embeddings, Initialised, initialise
@@ -262,8 +263,7 @@ def _measure(
     device: str,
     on_progress: Progress | None,
 ) -> Report:
-    try:
-        measured = evaluate(open_checkpoint(out), texts, against=base, device=device, on_progress=on_progress)
-    except TokswapError as error:  # the checkpoint is written and verified: that stands
-        return replace(report, warnings=(*report.warnings, f"not evaluated: {error.what} ({error.hint})"))
-    return replace(report, sections={"evaluation": measured})
+    return with_evaluation(
+        report,
+        lambda: evaluate(open_checkpoint(out), texts, against=base, device=device, on_progress=on_progress),
+    )

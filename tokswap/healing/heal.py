@@ -16,6 +16,7 @@ from tokswap.commit import check_output
 from tokswap.device import choose_device, choose_dtype
 from tokswap.errors import TokswapError
 from tokswap.evaluation.arm import open_arm
+from tokswap.evaluation.attach import with_evaluation
 from tokswap.evaluation.texts import Text, default_texts, load_texts
 from tokswap.healing.measure import AFTER, BASE, BEFORE, before_and_after
 from tokswap.healing.memory import require_memory
@@ -294,14 +295,14 @@ def _report(
     report = Report("healing", facts, figures, {}, _warnings(progress))
     if texts is None:
         return report
-    try:
-        models = {BASE: task.base, BEFORE: task.moved, AFTER: open_checkpoint(task.out, source=str(task.out))}
-        measured = before_and_after(
-            models, texts, device=task.device, seed=task.settings.seed, on_progress=on_progress
-        )
-    except TokswapError as error:  # the checkpoint is written and verified: that stands
-        return replace(report, warnings=(*report.warnings, f"not evaluated: {error.what} ({error.hint})"))
-    return replace(report, sections={"evaluation": measured})
+    return with_evaluation(report, lambda: _measured(task, texts, on_progress))
+
+
+def _measured(task: Task, texts: Mapping[str, Text], on_progress: Tell | None) -> Report:
+    models = {BASE: task.base, BEFORE: task.moved, AFTER: open_checkpoint(task.out, source=str(task.out))}
+    return before_and_after(
+        models, texts, device=task.device, seed=task.settings.seed, on_progress=on_progress
+    )
 
 
 def _warnings(progress: Progress) -> tuple[str, ...]:

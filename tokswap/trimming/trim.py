@@ -18,6 +18,7 @@ from tokswap.checkpoint import Checkpoint, open_checkpoint, read_embeddings, rea
 from tokswap.commit import check_output, write
 from tokswap.corpora import Corpus
 from tokswap.errors import TokswapError
+from tokswap.evaluation.attach import with_evaluation
 from tokswap.initialise import Embeddings, initialise
 from tokswap.pieces import spell
 from tokswap.plan import Plan, dropped
@@ -210,8 +211,7 @@ def _measure(
 ) -> Report:
     from tokswap.evaluation.evaluate import evaluate
 
-    try:
-        measured = evaluate(open_checkpoint(out), texts, against=base, device=device, on_progress=on_progress)
-    except TokswapError as error:  # the checkpoint is written and verified: that stands
-        return replace(report, warnings=(*report.warnings, f"not evaluated: {error.what} ({error.hint})"))
-    return replace(report, sections={**report.sections, "evaluation": measured})
+    return with_evaluation(
+        report,
+        lambda: evaluate(open_checkpoint(out), texts, against=base, device=device, on_progress=on_progress),
+    )
