@@ -17,21 +17,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tokswap.api import (
         audit,
-        compare,
         doctor,
         evaluate,
-        extend_tokenizer,
         heal,
-        infer_mixture,
         leaderboard,
         restore,
-        train_supertokens,
         transplant,
         trim,
         verify,
     )
     from tokswap.errors import TokswapError
     from tokswap.report import Report
+    from tokswap.tokenizer_api import compare, extend_tokenizer, infer_mixture, train_supertokens
 
 __version__ = "0.1.0"
 
@@ -59,14 +56,14 @@ _HOMES = {
     "transplant": "tokswap.api",
     "evaluate": "tokswap.api",
     "heal": "tokswap.api",
-    "compare": "tokswap.api",
+    "compare": "tokswap.tokenizer_api",
     "leaderboard": "tokswap.api",
-    "infer_mixture": "tokswap.api",
+    "infer_mixture": "tokswap.tokenizer_api",
     "verify": "tokswap.api",
     "restore": "tokswap.api",
     "trim": "tokswap.api",
-    "train_supertokens": "tokswap.api",
-    "extend_tokenizer": "tokswap.api",
+    "train_supertokens": "tokswap.tokenizer_api",
+    "extend_tokenizer": "tokswap.tokenizer_api",
     "doctor": "tokswap.api",
     "audit": "tokswap.api",
     "Report": "tokswap.report",

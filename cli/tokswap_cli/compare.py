@@ -49,11 +49,13 @@ def compare(
     fertility, whole words, Rényi efficiency, parity.
     """
     output.begin(quiet=quiet, as_json=as_json)
-    from tokswap import api
+    from tokswap import tokenizer_api
 
     check_page(report)
     with progress(()) as on_progress:
-        result = api.compare(a, b, *(more or []), texts=text, parallel=parallel, on_progress=on_progress)
+        result = tokenizer_api.compare(
+            a, b, *(more or []), texts=text, parallel=parallel, on_progress=on_progress
+        )
     output.show(result)
     output.warn(result.all_warnings())
     write_page(result, report)

@@ -92,12 +92,12 @@ def infer_mixture(
     The order of its merges gives the share of each category in its training text (arXiv:2407.16607).
     """
     output.begin(quiet=quiet, as_json=as_json)
-    from tokswap import api
+    from tokswap import tokenizer_api
 
     check_page(report)
     chosen = _categories(category or [], categories)
     with progress(STAGES) as on_progress:
-        result = api.infer_mixture(
+        result = tokenizer_api.infer_mixture(
             tokenizer,
             chosen,
             merges=merges,

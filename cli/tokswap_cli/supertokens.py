@@ -150,12 +150,12 @@ def train(
     over ordinary BPE of the same size.
     """
     output.begin(quiet=quiet, as_json=as_json)
-    from tokswap import api
+    from tokswap import tokenizer_api
 
     text, out = _given(text, out)
     check_page(report)
     with progress(("encode", "merge")) as on_progress:
-        result = api.train_supertokens(
+        result = tokenizer_api.train_supertokens(
             text,
             out=out,
             vocab_size=vocab_size,
@@ -203,12 +203,12 @@ def extend(
     further token saves.
     """
     output.begin(quiet=quiet, as_json=as_json)
-    from tokswap import api
+    from tokswap import tokenizer_api
 
     text, out = _given(text, out)
     check_page(report)
     with progress(("encode", "merge")) as on_progress:
-        result = api.extend_tokenizer(
+        result = tokenizer_api.extend_tokenizer(
             base,
             text,
             out=out,
