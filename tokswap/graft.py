@@ -127,6 +127,8 @@ def new_tokenizer_config(
         out["additional_special_tokens"] = [name for name in names if isinstance(name, str)]
     if start_id is not None:
         out["bos_token"] = new.texts[new.position[start_id]]
+    if (eos := new.role_id("eos")) is not None:  # a bare tokenizer.json names none
+        out.setdefault("eos_token", new.texts[new.position[eos]])
     text = text_config(base_config)
     length = text.get("max_position_embeddings") or text.get("n_positions")
     if length:

@@ -87,6 +87,10 @@ def find_roles(
     for token_id in enders:  # what else stops generation ends a turn, unless it is known to end documents
         if not {"turn_end", "document_end"} & set(found.get(token_id, [])):
             give(token_id, "turn_end")
+    if not any("eos" in roles for roles in found.values()):  # a bare tokenizer.json names none
+        for roles in found.values():
+            if "document_end" in roles:
+                roles.append("eos")
     for token_id in special:
         found.setdefault(token_id, [])
     return {i: tuple(sorted({r for r in roles if r}, key=ROLE_ORDER.index)) for i, roles in found.items()}

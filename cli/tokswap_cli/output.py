@@ -87,6 +87,11 @@ def hint(words: str) -> None:
         _to_stderr("hint: ", words)
 
 
+def planned(out: str) -> None:
+    """Say that nothing was written, and what else it takes to write it."""
+    hint(f"nothing was written; without --dry-run{'' if out else ', and with --out,'} this is carried out")
+
+
 def interrupted(words: str) -> None:
     """Print the one line that a person who pressed Ctrl-C gets, with --quiet too."""
     _to_stderr("interrupted: ", words)

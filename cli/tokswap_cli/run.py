@@ -72,7 +72,7 @@ def _say_what_next(report: Report, *, dry_run: bool) -> None:
     out = str(report.facts.get("out") or "")
     if dry_run:
         _warn_of_disk(report)
-        output.hint("nothing was written; without --dry-run, and with --out, this is carried out")
+        output.planned(out)
         return
     output.message(f"written and verified: {out}")
     if "evaluation" not in report.sections:

@@ -32,7 +32,9 @@ def transplant(
     donor: Annotated[
         str | None,
         typer.Option(
-            "--donor", help="Whose tokenizer it gets: the same, or a tokenizer.json, e.g. --donor smollm2."
+            "--donor",
+            metavar="SOURCE",
+            help="Whose tokenizer it gets: the same, or a tokenizer.json, e.g. --donor smollm2.",
         ),
     ] = None,
     out: Annotated[

@@ -137,7 +137,7 @@ def trim(
 
 def _say_what_next(report: Report, *, dry_run: bool) -> None:
     if dry_run:
-        output.hint("nothing was written; without --dry-run, and with --out, this is carried out")
+        output.planned(str(report.facts.get("out") or ""))
         return
     out, base = str(report.facts["out"]), str(report.facts["base"]).split(" (")[0]
     output.message(f"written and verified: {out}")

@@ -97,6 +97,18 @@ def test_a13_every_end_of_the_new_template_stops_and_none_of_the_old(base: Path,
     assert written[0].tolist() == [0, 5, ends[1]]
 
 
+def test_a13_a_bare_tokenizer_json_ends_texts_with_the_token_that_is_known_to(base: Path, tmp_path: Path) -> None:
+    donor = tmp_path / "tokenizer.json"
+    donor.write_text(json.dumps(special(trained_byte_level(specials=()), "<|endoftext|>")))
+    out = moved(base, donor, tmp_path / "out")
+    end = token_id(out, "<|endoftext|>")
+    assert json.loads((out / "generation_config.json").read_text())["eos_token_id"] == [end]
+    assert tf.AutoTokenizer.from_pretrained(out).eos_token_id == end
+    before, after = table_of(base, "embed_tokens.weight"), table_of(out, "embed_tokens.weight")
+    assert torch.equal(after[end], before[config_of(base)["eos_token_id"]])
+    assert not failures(tokswap.verify(out, against=base))
+
+
 def test_a14_no_file_of_the_old_tokenizer_stays(base: Path, tmp_path: Path) -> None:
     stale = ("tokenizer.model", "added_tokens.json", "special_tokens_map.json", "vocab.json", "merges.txt")
     for name in (*stale, "chat_template.jinja"):
