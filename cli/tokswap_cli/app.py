@@ -158,7 +158,9 @@ def _usage(error: Exception) -> tuple[str, str]:
     if near:
         return _lower(what), f"did you mean {' or '.join(sorted(near))}? {hint}"
     if context is not None and _of_group(error) and hasattr(context.command, "list_commands"):
-        return _lower(formatted), f"its commands are {', '.join(context.command.list_commands(context))}; {hint}"
+        return _lower(
+            formatted
+        ), f"its commands are {', '.join(context.command.list_commands(context))}; {hint}"
     return _lower(formatted), hint
 
 

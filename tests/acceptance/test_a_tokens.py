@@ -97,7 +97,9 @@ def test_a13_every_end_of_the_new_template_stops_and_none_of_the_old(base: Path,
     assert written[0].tolist() == [0, 5, ends[1]]
 
 
-def test_a13_a_bare_tokenizer_json_ends_texts_with_the_token_that_is_known_to(base: Path, tmp_path: Path) -> None:
+def test_a13_a_bare_tokenizer_json_ends_texts_with_the_token_that_is_known_to(
+    base: Path, tmp_path: Path
+) -> None:
     donor = tmp_path / "tokenizer.json"
     donor.write_text(json.dumps(special(trained_byte_level(specials=()), "<|endoftext|>")))
     out = moved(base, donor, tmp_path / "out")
