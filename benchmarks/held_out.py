@@ -6,9 +6,7 @@ The hidden tokens are taken out of the anchors and out of the base's tokenizer, 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,7 +51,8 @@ def hold_out(base_name: str, donor_name: str, count: int, *, seed: int = 0) -> H
     ids, targets = anchors[hidden].T
     kept = torch.ones(len(anchors), dtype=torch.bool)
     kept[hidden] = False
-    pieces = spell(_without(base.tokenizer, set(ids.tolist())), old, [new.bytes_of(int(i)) for i in targets])
+    tokens = [new.bytes_of(int(i)) for i in targets]
+    pieces = spell(base.tokenizer, old, tokens, without=set(ids.tolist()))
     task = Task(
         base=rows,
         usable=usable[~torch.isin(usable, ids)],
@@ -86,13 +85,3 @@ def errors(rows: Tensor, truth: Tensor) -> dict[str, float]:
 def _trained(rows: Tensor) -> Tensor:
     norms = rows.norm(dim=1)
     return norms.isfinite() & (norms > UNTRAINED * norms[norms > 0].median())
-
-
-def _without(tokenizer: Mapping[str, Any], gone: set[int]) -> dict[str, Any]:
-    """Return a BPE's tokenizer.json without tokens and the merges that make or need them."""
-    model = dict(tokenizer["model"])
-    gone = gone - {entry["id"] for entry in tokenizer["added_tokens"]}
-    known = {text: i for text, i in model["vocab"].items() if i not in gone}
-    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
-    merges = [[a, b] for a, b in pairs if a in known and b in known and a + b in known]
-    return {**tokenizer, "model": {**model, "vocab": known, "merges": merges}}

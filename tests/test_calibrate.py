@@ -201,7 +201,7 @@ def test_what_is_reported_is_what_the_rows_do(cap: float | None, monkeypatch: py
     )
     head, rows = Head(cap=cap), 2 * table()
     before = probabilities(rows, None, head)
-    data = States(states(), targets(), torch.zeros(STATES, dtype=torch.long))
+    data = States(states(), targets(), torch.zeros(STATES, dtype=torch.long), torch.arange(STATES))
     shifts = calibration._shift_groups(plan, Embeddings(rows), data)
     after = probabilities(rows, None, head)
     for name, ids in zip(("ascii", "space"), GROUPS, strict=True):
@@ -278,9 +278,8 @@ def test_a_magnet_is_shifted_by_itself() -> None:
     before = probabilities(rows, None, Head())
     text = torch.where(targets() == 7, 8, targets())
     kept = rows.clone()
-    shifts = calibration._shift_groups(
-        plan, Embeddings(rows), States(states(), text, torch.zeros(STATES, dtype=torch.long))
-    )
+    data = States(states(), text, torch.zeros(STATES, dtype=torch.long), torch.arange(STATES))
+    shifts = calibration._shift_groups(plan, Embeddings(rows), data)
     after = probabilities(rows, None, Head())
     assert calibration.OWN in shifts
     assert after[:, 7].mean() < 0.5 * before[:, 7].mean()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import tokswap
-from tokswap import refitting
+from tokswap import judging
 from tokswap.checkpoint import open_checkpoint
 from tokswap.data_files import data_folder
 from tokswap.evaluation import language_model
@@ -83,7 +83,7 @@ def test_the_same_fit_gives_the_same_rows(pair: tuple[Path, Path], tmp_path: Pat
 def test_a_fit_that_harms_a_text_is_dropped(
     pair: tuple[Path, Path], shifted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refitting, "HARM", -100.0)  # whatever a text gains is too little
+    monkeypatch.setattr(judging, "HARM", -100.0)  # whatever a text gains is too little
     report = moved(pair, tmp_path / "out", "fit-all")
     assert report.facts["calibration"]["kind"] == "shift"
     assert any(warning.startswith("not fitted") for warning in report.warnings)

@@ -19,11 +19,13 @@ from tokswap.calibrate import (
     token_groups,
     worth_shifting,
 )
+from tokswap.calibration_kinds import calibration_stages
+from tokswap.calibration_stages import Carried, carry_out, read_base
 from tokswap.device import choose_device, free_memory
 from tokswap.errors import TokswapError
 from tokswap.initialise import Embeddings, silence
+from tokswap.judging import Judge, Judged
 from tokswap.plan import Plan
-from tokswap.refitting import Refitted, refit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,18 +49,17 @@ OWN = "own"
 OWN_DEVIATION = 4.0
 
 
-# Kinds of calibration that end with a fit: of new rows, or of all.
-FITS = ("fit", "fit-all")
-
-
 @dataclass(frozen=True)
 class Calibrated:
-    """The rows after calibration, the shift of each group of new tokens, what a fit gave, and why (or why not)."""
+    """The rows after calibration, the shift of each group of new tokens, what each further stage gave, and why.
+
+    `stages` has those of the recipe that were tried, kept or not, by name.
+    """
 
     rows: Embeddings
     reason: str
     shifts: Mapping[str, Shift] = field(default_factory=dict[str, Shift])
-    fit: Refitted | None = None
+    stages: Mapping[str, Judged] = field(default_factory=dict[str, Judged])
 
 
 def calibrate(
@@ -71,7 +72,7 @@ def calibrate(
 ) -> Calibrated:
     """Shift new output rows, in place, so that each group gets the probability that it deserves in `texts`.
 
-    Then fit them to the states of the new model where the recipe says so.
+    Then carry out the further stages that the recipe names, in the order lexicon, chain, fit.
 
     `tokenizer` is the new tokenizer.json. Raises TokswapError where calibration was asked for and can't be done.
     """
@@ -87,23 +88,32 @@ def calibrate(
         return Calibrated(rows, f"the base can't be run as a causal language model ({error.what})")
     if not worth_shifting(states.hidden):
         return Calibrated(rows, "the calibration text is too short")
-    shifts = _shift_groups(plan, rows, states) if len(plan.alignment.new_ids) else {}
-    del states
-    silence(plan.alignment, rows.output_rows)
-    if plan.recipe.calibrate not in FITS:
-        by_itself = plan.recipe.calibrate == "auto"
-        why = "rows that are sums know nothing of their frequency" if by_itself else "asked for"
+    stages = calibration_stages(plan.recipe.calibrate)
+    made = replace(rows, input=rows.input.clone()) if "lexicon" in stages and rows.tied else rows
+    shifts = shift_new_rows(plan, rows, states)
+    by_itself = plan.recipe.calibrate == "auto"
+    why = "rows that are sums know nothing of their frequency" if by_itself else "asked for"
+    if not stages:
         return Calibrated(rows, why, shifts)
-    shared = plan.recipe.calibrate == "fit-all"
-    fitted = refit(plan, rows, lm, texts, tokenizer, shared=shared, on_progress=on_progress)
-    return Calibrated(fitted.rows, "asked for", shifts, fitted)
+    readings = read_base(plan, lm, texts, tokenizer, stages, on_progress)
+    judge = Judge(plan, lm, texts, tokenizer, on_progress)
+    start = Carried(rows, shifts, {})
+    done = carry_out(judge, stages, readings, start, made, partial(shift_new_rows, plan, states=states))
+    return Calibrated(done.rows, why, done.shifts, done.stages)
+
+
+def shift_new_rows(plan: Plan, rows: Embeddings, states: States) -> dict[str, Shift]:
+    """Shift the output rows of new tokens, in place; silent ones are the mean of all others again."""
+    shifts = _shift_groups(plan, rows, states) if len(plan.alignment.new_ids) else {}
+    silence(plan.alignment, rows.output_rows)
+    return shifts
 
 
 def why_not(plan: Plan) -> str:
     """Say why there is nothing to calibrate or no way to, "" when there is; raises where it was asked for."""
     if plan.recipe.calibrate == "none":
         return "not asked for"
-    if not len(plan.alignment.new_ids) and plan.recipe.calibrate != "fit-all":
+    if not len(plan.alignment.new_ids) and "fit-all" not in calibration_stages(plan.recipe.calibrate):
         return "there are no new tokens"
     size = sum(info.nbytes for info in plan.base.tensors.values())
     room = free_memory(choose_device(plan.recipe.device))

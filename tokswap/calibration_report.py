@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from tokswap.calibration import Calibrated
+from tokswap.judging import Judged
 from tokswap.report import Figure
+
+# Stage → the word that its facts and figures begin with, and what its strength is called.
+SETTINGS = {
+    "lexicon": ("lexicon", "lexicon_share"),
+    "chain": ("chain", "chain_deviation"),
+    "fit": ("fit", "precision"),
+    "fit-all": ("fit", "precision"),
+}
 
 
 def calibration_figures(calibrated: Calibrated) -> dict[str, Figure]:
@@ -18,41 +27,37 @@ def calibration_figures(calibrated: Calibrated) -> dict[str, Figure]:
             f"mass_{name}_after": Figure(shift.mass_after, "probability", note="of the shift alone"),
             f"share_{name}": Figure(shift.share, "share of tokens"),
         }
-    return figures | _fit_figures(calibrated)
+    for name, judged in calibrated.stages.items():
+        figures |= _gain(SETTINGS[name][0], judged)
+    return figures
 
 
 def calibration_facts(calibrated: Calibrated) -> dict[str, Any]:
-    """Return the kind that was carried out, the shifts in nats, and why."""
+    """Return the kind that was carried out, the shifts in nats, why, and what came of each further stage."""
     nats = {name: round(shift.c, 4) for name, shift in calibrated.shifts.items()}
-    facts: dict[str, Any] = {"kind": "shift" if nats else "none", "nats": nats, "reason": calibrated.reason}
-    fit = calibrated.fit
-    if fit is not None:
-        facts |= {"fit": fit.reason, "precision": fit.precision}
-        facts["kind"] = ("fit-all" if fit.shared else "fit") if fit.kept else facts["kind"]
+    kept = [name for name, judged in calibrated.stages.items() if judged.kept]
+    kind = "+".join(kept) or ("shift" if nats else "none")
+    facts: dict[str, Any] = {"kind": kind, "nats": nats, "reason": calibrated.reason}
+    for name, judged in calibrated.stages.items():
+        word, setting = SETTINGS[name]
+        facts |= {word: judged.reason, setting: judged.setting}
     return facts
 
 
 def calibration_warnings(calibrated: Calibrated) -> tuple[str, ...]:
-    """Return what a person should know of a fit: that it was left out, or that shared rows moved."""
-    fit = calibrated.fit
-    if fit is None:
-        return ()
-    if not fit.kept:
-        return (fit.reason,)
-    return (
-        ("the rows of shared tokens were fitted too: they are not the base's bit for bit",)
-        if fit.shared
-        else ()
-    )
+    """Return what a person should know of the further stages: what was left out, or that shared rows moved."""
+    left_out = [judged.reason for judged in calibrated.stages.values() if not judged.kept]
+    every = calibrated.stages.get("fit-all")
+    moved = ["the rows of shared tokens were fitted too: they are not the base's bit for bit"]
+    return (*left_out, *(moved if every is not None and every.kept else []))
 
 
-def _fit_figures(calibrated: Calibrated) -> dict[str, Figure]:
-    fit = calibrated.fit
-    if fit is None or fit.before is None or fit.after is None:
+def _gain(word: str, judged: Judged) -> dict[str, Figure]:
+    if judged.before is None or judged.after is None:
         return {}
-    note = "of text that the fit did not see"
+    note = "of text that the fit did not see" if word == "fit" else "of text that it did not see"
     return {
-        "fit_states": Figure(fit.states, "tokens"),
-        "fit_loss_before": Figure(round(fit.before, 4), "nats a token", note=note),
-        "fit_loss_after": Figure(round(fit.after, 4), "nats a token", note=note),
+        f"{word}_states": Figure(judged.states, "tokens"),
+        f"{word}_loss_before": Figure(round(judged.before, 4), "nats a token", note=note),
+        f"{word}_loss_after": Figure(round(judged.after, 4), "nats a token", note=note),
     }

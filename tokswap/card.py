@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from tokswap import __version__
+from tokswap.calibration_kinds import calibration_stages
 from tokswap.plan import Plan
 from tokswap.sources import public_name
 
-CALIBRATION = {
-    "none": "Output rows were not calibrated.",
-    "shift": "Output rows of new tokens were shifted so that they draw the probability of their share of text.",
-    "fit": "Output rows of new tokens were shifted, and fitted to text by softmax regression.",
+SHIFTED = "Output rows of new tokens were shifted so that they draw the probability of their share of text."
+STAGES = {
+    "lexicon": "Input rows of new tokens were read off the base's states at their last pieces.",
+    "chain": "Output rows of new tokens were regressed on what the base says of their pieces.",
+    "fit": "Output rows of new tokens were fitted to text by softmax regression.",
     "fit-all": "Output rows of all tokens were fitted to text by softmax regression: copied ones have moved.",
 }
 
@@ -47,7 +49,7 @@ Made by tokswap {__version__} with the method `{plan.method.name}` ({parameters}
 | unused | {counts["unused"]:,} |
 | all | {plan.alignment.rows:,} |
 
-{CALIBRATION[calibration]}
+{_calibration(calibration)}
 
 As with the base, a text {begins}.
 `recipe.yaml` repeats the run; `tokswap.json` lists every file with its sha256 and what was proved when it was
@@ -60,6 +62,12 @@ model = AutoModelForCausalLM.from_pretrained(".")
 tokenizer = AutoTokenizer.from_pretrained(".")
 ```
 """
+
+
+def _calibration(kind: str) -> str:
+    if kind == "none":
+        return "Output rows were not calibrated."
+    return " ".join([SHIFTED, *(STAGES[stage] for stage in calibration_stages(kind))])
 
 
 def _name(source: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -17,28 +17,33 @@ if TYPE_CHECKING:
 BYTE_TO_CHAR = {byte: char for char, byte in gpt2_alphabet().items()}
 
 
-def spell(tokenizer: Mapping[str, Any], vocab: Vocab, tokens: Sequence[bytes]) -> Pieces:
+def spell(
+    tokenizer: Mapping[str, Any], vocab: Vocab, tokens: Sequence[bytes], without: Collection[int] = ()
+) -> Pieces:
     """Return the base ids that spell each of n byte strings, by the base's model alone (no pre-tokenizer).
 
     Bytes that are no UTF-8 are spelt byte by byte; a byte that the base lacks is left out, so that a row can be
-    empty.
+    empty. The ids `without` are spelt with as if the base had no such tokens.
     """
     import torch
 
     from tokswap.methods import Pieces
 
-    rows = list(map(_speller(tokenizer, vocab), tokens))
+    rows = list(map(_speller(tokenizer, vocab, frozenset(without)), tokens))
     ids = torch.tensor([i for row in rows for i in row], dtype=torch.long)
     starts = torch.tensor([0, *accumulate(map(len, rows))], dtype=torch.long)
     lengths = torch.from_numpy(vocab.byte_lengths)[ids] if len(ids) else ids
     return Pieces(ids, lengths, starts)
 
 
-def _speller(tokenizer: Mapping[str, Any], vocab: Vocab) -> Callable[[bytes], list[int]]:
-    exact = preferred_ids(vocab)
+def _speller(
+    tokenizer: Mapping[str, Any], vocab: Vocab, without: Collection[int]
+) -> Callable[[bytes], list[int]]:
+    exact = {token: i for token, i in preferred_ids(vocab).items() if i not in without}
     if tokenizer["model"].get("type") == "WordPiece":
         return partial(_longest_first, exact, max(map(len, exact), default=0))
-    engine, text_ids = load_tokenizer(_bare(tokenizer["model"], vocab)), _text_ids(tokenizer["model"], vocab)
+    bare = _bare(tokenizer["model"], vocab, without)
+    engine, text_ids = load_tokenizer(bare), _text_ids(tokenizer["model"], vocab)
     model = engine.model
 
     def ids_of(text: str) -> list[int]:
@@ -59,15 +64,24 @@ def _speller(tokenizer: Mapping[str, Any], vocab: Vocab) -> Callable[[bytes], li
     return byte_level if is_byte_level(tokenizer) else plain
 
 
-def _bare(model: Mapping[str, Any], vocab: Vocab) -> dict[str, Any]:
-    """Return a tokenizer.json of the model alone: nothing random, and no text that becomes a special token."""
+def _bare(model: Mapping[str, Any], vocab: Vocab, without: Collection[int]) -> dict[str, Any]:
+    """Return a tokenizer.json of the model alone: nothing random, no text that becomes special, some ids gone."""
     alone = {**model, "dropout": None} if "dropout" in model else dict(model)
-    if model.get("type") == "Unigram":
+    if model.get("type") == "Unigram":  # ids are places in the list, so that no entry can be taken out
         alone["vocab"] = [
-            [f"\0{i}" if vocab.is_special(i) else text, score]
+            [f"\0{i}" if vocab.is_special(i) or i in without else text, score]
             for i, (text, score) in enumerate(model["vocab"])
         ]
+    elif without and model.get("type") == "BPE":
+        alone |= _without_merges(model, without)
     return {"version": "1.0", "model": alone, "added_tokens": []}
+
+
+def _without_merges(model: Mapping[str, Any], gone: Collection[int]) -> dict[str, Any]:
+    """Return a BPE's vocabulary without some tokens, and its merges without those that make or need them."""
+    known = {text: i for text, i in model["vocab"].items() if i not in gone}
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+    return {"vocab": known, "merges": [[a, b] for a, b in pairs if {a, b, a + b} <= known.keys()]}
 
 
 def _text_ids(model: Mapping[str, Any], vocab: Vocab) -> set[int]:

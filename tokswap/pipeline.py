@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from tokswap import __version__, graft
 from tokswap.assembly import check_staged, libraries, new_files, new_tensors
 from tokswap.auxiliary import DONOR, auxiliary_vectors
-from tokswap.calibration import FITS, Calibrated, calibrate
+from tokswap.calibration import Calibrated, calibrate
+from tokswap.calibration_kinds import calibration_stages
 from tokswap.calibration_report import calibration_facts, calibration_figures, calibration_warnings
 from tokswap.card import model_card
 from tokswap.checkpoint import Checkpoint, open_checkpoint, read_embeddings
@@ -64,8 +65,8 @@ def run_recipe(
     folder is then absent or as it was.
     """
     # A text that can't be read is found now, not after the checkpoint is written.
-    fits = recipe.calibrate in FITS  # for a fit no text is too much
-    calibration_texts = _texts(recipe.calibration_texts, "calibration", all_of_it=fits)
+    learns = bool(calibration_stages(recipe.calibrate))  # from text, of which there is never too much
+    calibration_texts = _texts(recipe.calibration_texts, "calibration", all_of_it=learns)
     parallel = read_parallel([Path(p).expanduser() for p in recipe.parallel_texts])
     evaluation_texts = _texts(recipe.evaluation_texts, "evaluation")
     base = open_source(recipe.base, only_headers=dry_run, on_progress=on_progress)

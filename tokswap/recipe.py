@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from tokswap.calibration_kinds import check_calibration
 from tokswap.errors import TokswapError
 from tokswap.methods import Method, get_method
 from tokswap.vocab import MAX_TOKEN_ID
@@ -26,7 +27,7 @@ _OPENING = (
     yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken, yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken,
 )  # fmt: skip
 _CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
-Calibration = Literal["auto", "shift", "fit", "fit-all", "none"]
+Calibration = Annotated[str, AfterValidator(check_calibration)]
 
 
 class Recipe(BaseModel):

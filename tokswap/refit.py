@@ -105,7 +105,7 @@ def make_basis(evidence: Evidence, table: Table) -> Basis:
         candidates=candidates,
         own=(weight[candidates] >= EVIDENCE).nonzero()[:, 0],
         log_weight=log_weight,
-        spread=_spread(evidence.states),
+        spread=prior_coordinates(evidence.states),
     )
 
 
@@ -128,7 +128,7 @@ def _features(rows: Tensor, ids: Tensor, weight: Tensor) -> Tensor:
     return torch.cat([torch.ones(len(ids), 1), parts.float()], dim=1)
 
 
-def _spread(states: Tensor) -> Tensor:
+def prior_coordinates(states: Tensor) -> Tensor:
     """Return (C + tr(C)/d·I)^-1/2 for the states' second moment C, as columns: row = spread @ coordinates."""
     import torch
 

@@ -23,6 +23,11 @@ SHIFT_COLUMNS = (
     ("mass_{}_after", "and after"),
     ("shift_{}", "logits lowered by, nats"),
 )
+STAGES = {
+    "lexicon": "Input rows by the inner lexicon",
+    "chain": "Output rows by the chain rule",
+    "fit": "Fit of the output rows",
+}
 
 
 def plan_tables(report: Report) -> list[Table]:
@@ -75,7 +80,7 @@ def _choices(report: Report, title: str) -> Table:
 
 def _calibration(value: object) -> str:
     if isinstance(value, dict):
-        kind = "shifted" if value.get("kind") == "shift" else "none"
+        kind = "shifted" if value.get("kind") == "shift" else words(value.get("kind"))
         return f"{kind}: {words(value.get('reason'))}"
     return words(value)
 
@@ -145,18 +150,19 @@ def _shifts(report: Report) -> list[Table]:
         for group in groups
     )
     columns = ("new tokens", *(words for _, words in SHIFT_COLUMNS))
-    return [Table("Calibration", columns, rows, "lrrrr")] * bool(rows) + _fit(report)
+    shifts = [Table("Calibration", columns, rows, "lrrrr")] * bool(rows)
+    return shifts + [table for stage in STAGES for table in _stage(report, stage)]
 
 
-def _fit(report: Report) -> list[Table]:
-    """Return what a fit of the output rows gave, if there was one."""
+def _stage(report: Report, stage: str) -> list[Table]:
+    """Return what a stage after the shift gave, if there was one."""
     names = [
-        ("fit_states", "states fitted to and judged on"),
-        ("fit_loss_before", "held-out loss before"),
-        ("fit_loss_after", "and after"),
+        (f"{stage}_states", "states fitted to and judged on" if stage == "fit" else "states judged on"),
+        (f"{stage}_loss_before", "held-out loss before"),
+        (f"{stage}_loss_after", "and after"),
     ]
     rows = _named(report.figures, names)
-    return [pairs("Fit of the output rows", rows)] if rows else []
+    return [pairs(STAGES[stage], rows)] if rows else []
 
 
 def _named(figures: Mapping[str, Figure], names: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokswap.align import align, preferred_ids, silenced
+from tokswap.calibration_kinds import rows_move
 from tokswap.digits import out_of_use
 from tokswap.errors import TokswapError
 from tokswap.provenance import TRAINED_SINCE
@@ -81,7 +82,7 @@ class Subject:
         """Why the rows of shared tokens are not the base's, where the manifest says so, else ""."""
         calibration = self.manifest.get("calibration")
         kind = calibration.get("kind") if isinstance(calibration, Mapping) else None
-        if kind == "fit-all":
+        if rows_move(str(kind)):
             return "tokswap.json says that shared rows were fitted to text (fit-all)"
         healing = self.manifest.get("healing")
         rung = healing.get("rung") if isinstance(healing, Mapping) else None
