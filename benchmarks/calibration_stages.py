@@ -1,6 +1,6 @@
 """Bits per byte of one transplant under several kinds of calibration, on texts that none of them saw.
 
-    python benchmarks/calibration_stages.py --base smollm2 --donor qwen3-tokenizer --kinds shift chain lexicon fit fit-all
+    python benchmarks/calibration_stages.py --base smollm2 --donor qwen3-tokenizer --kinds shift chain lexicon
 
 The rows are made once and the base is read once; every kind goes on from there as `tokswap transplant --calibrate KIND`
 does, and the model is scored in memory as `tokswap evaluate` scores it (windows of 2,048 bytes, in strides of half).

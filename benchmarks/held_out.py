@@ -15,7 +15,6 @@ from tokswap.align import align, preferred_ids
 from tokswap.checkpoint import Checkpoint, read_embeddings
 from tokswap.methods import Task, get_method
 from tokswap.pieces import spell
-from tokswap.recipe import check_parameters
 from tokswap.sources import open_source
 from tokswap.vocab import vocab_of
 
@@ -68,7 +67,7 @@ def make_rows(spec: str, task: Task) -> Tensor:
     """Return the rows of a method written like `omp:k=8`."""
     name, *settings = spec.split(":")
     method = get_method(name)
-    return method(task, **check_parameters(method, dict(s.split("=") for s in settings)))
+    return method(task, **dict(s.split("=") for s in settings))
 
 
 def errors(rows: Tensor, truth: Tensor) -> dict[str, float]:

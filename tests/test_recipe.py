@@ -8,7 +8,7 @@ import yaml
 
 from tokswap.errors import TokswapError
 from tokswap.methods import methods
-from tokswap.recipe import MAX_RECIPE_BYTES, Recipe, check_parameters, load_recipe, make_recipe
+from tokswap.recipe import MAX_RECIPE_BYTES, Recipe, load_recipe, make_recipe
 
 SMALL = {"base": "b", "donor": "d"}
 
@@ -71,10 +71,10 @@ def test_parameters_are_typed_and_completed() -> None:
 
 def test_every_method_takes_its_own_defaults() -> None:
     for method in methods().values():
-        assert check_parameters(method, {}) == dict(method.defaults)
-        assert check_parameters(method, method.defaults) == dict(method.defaults)
+        assert method.checked({}) == dict(method.defaults)
+        assert method.checked(method.defaults) == dict(method.defaults)
         with pytest.raises(TokswapError, match=method.name):
-            check_parameters(method, {"no_such_parameter": 1})
+            method.checked({"no_such_parameter": 1})
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tokswap.errors import TokswapError
 from tokswap.graft import TokenizerFiles, start_token_id, with_start_token
 from tokswap.methods import Method, get_method, no_parallel_text
 from tokswap.plan_warnings import cut_warnings, require_distinct, vocab_warnings, without_effect
-from tokswap.recipe import Recipe, check_parameters
+from tokswap.recipe import Recipe
 from tokswap.report import Figure, Report
 from tokswap.tokenization import load_tokenizer
 from tokswap.vocab import Vocab, read_vocab, vocab_of
@@ -316,7 +316,7 @@ def _choose_method(
             f"the donor has weights, and {len(alignment.anchor_ids):,} tokens are shared",
         )
     method = get_method(name)
-    return method, check_parameters(method, {}), reason
+    return method, method.checked({}), reason
 
 
 def _digits(recipe: Recipe, base: Checkpoint, donor: Checkpoint) -> Mapping[str, Any]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from tokswap.calibration_kinds import check_calibration
 from tokswap.errors import TokswapError
-from tokswap.methods import Method, get_method
+from tokswap.methods import get_method
+from tokswap.schema_errors import error_sentences
 from tokswap.vocab import MAX_TOKEN_ID
 
 MAX_RECIPE_BYTES = 1_000_000
@@ -101,7 +101,7 @@ def _parameters(method: object, given: object) -> dict[str, Any]:
         return {}
     named = {str(name): value for name, value in (given or {}).items()}
     if method != "auto":
-        return check_parameters(get_method(method), named)
+        return get_method(method).checked(named)
     if named:
         raise TokswapError(
             "parameters belong to one method, and the method is auto", "name it, as in --method omp --set k=8"
@@ -150,32 +150,3 @@ def _refuse_tricks(path: Path, text: str) -> None:
         depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
         if depth > MAX_DEPTH:
             raise TokswapError(f"{path} is nested more than {MAX_DEPTH} deep", "a recipe is a page of YAML")
-
-
-def check_parameters(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all parameters of a method, defaults filled in and texts converted to the types it declares."""
-    fields: dict[str, Any] = {
-        name: (method.annotations[name], default) for name, default in method.defaults.items()
-    }
-    schema = create_model(f"{method.name} parameters", __config__=ConfigDict(extra="forbid"), **fields)
-    try:
-        return schema(**given).model_dump()
-    except ValidationError as error:
-        known = ", ".join(f"{n}={d}" for n, d in method.defaults.items()) or "none"
-        raise TokswapError(
-            f"method {method.name}: " + "; ".join(error_sentences(error, list(fields))),
-            f"its parameters are {known}",
-        ) from None
-
-
-def error_sentences(error: ValidationError, names: list[str]) -> list[str]:
-    """Return one sentence for each thing that is wrong, with the nearest of `names` for an unknown one."""
-    out: list[str] = []
-    for entry in error.errors():
-        where = ".".join(map(str, entry["loc"]))
-        if entry["type"] == "extra_forbidden":
-            near = get_close_matches(where, names, n=1)
-            out.append(f"there is no {where!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
-        else:
-            out.append(f"{where}: {entry['msg']}")
-    return out

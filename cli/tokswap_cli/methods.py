@@ -53,7 +53,7 @@ def _facts(method: Method) -> dict[str, Any]:
         "paper": method.paper,
         "space": method.space,
         "parameters": {
-            name: {"default": default, "type": _type(method.annotations[name])}
+            name: {"default": default, **dict(zip(("type", "bounds"), _typed(method, name), strict=True))}
             for name, default in method.defaults.items()
         },
     }
@@ -71,7 +71,7 @@ def _details(method: Method) -> Table:
 
     rows = [("what", _description(method)), ("reasons", SPACES[method.space]), ("paper", method.paper)]
     rows += [
-        (f"--set {name}", f"{_type(method.annotations[name])}, default {default}")
+        (f"--set {name}", ", ".join(filter(None, (*_typed(method, name), f"default {default}"))))
         for name, default in method.defaults.items()
     ]
     return pairs(method.name, rows)
@@ -88,6 +88,14 @@ def _description(method: Method) -> str:
 
     text = inspect.getdoc(method.function) or method.summary
     return re.sub(r"\s*Raises\s+TokswapError.*", "", text, flags=re.DOTALL)
+
+
+def _typed(method: Method, name: str) -> tuple[str, str]:
+    """Return a parameter's type and bounds as a person writes them: ("int", "at least 1")."""
+    from tokswap.methods.bounds import type_and_bounds
+
+    bare, bounds = type_and_bounds(method.annotations[name])
+    return _type(bare), bounds
 
 
 def _type(annotation: Any) -> str:

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from tokswap.errors import TokswapError
 from tokswap.evaluation.texts import Text, default_texts, load_texts
 from tokswap.methods import methods
-from tokswap.recipe import Recipe, error_sentences, make_recipe
+from tokswap.recipe import Recipe, make_recipe
+from tokswap.schema_errors import error_sentences
 
 KIND = "leaderboard"
 """The value of the field `kind`, which tells this kind of recipe from that of one transplant."""

@@ -1,7 +1,8 @@
 """Initialisation methods: one file each, found by name, every one a pure function over arrays.
 
 A method is decorated with `@method("name", paper=…)`. Its keyword arguments are its parameters: they are the
-recipe's schema, what `--set key=value` sets, and its line in `tokswap methods`.
+recipe's schema, what `--set key=value` sets, and its line in `tokswap methods`. Their types carry their bounds
+(`tokswap.methods.bounds`).
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
 from tokswap.errors import TokswapError
+from tokswap.schema_errors import error_sentences
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,12 +121,35 @@ class Method:
     annotations: Mapping[str, Any]
 
     def __call__(self, task: Task, **parameters: Any) -> Tensor:
-        """Return Float32[n d], one finite row a target. Raises TokswapError where the task lacks what it needs."""
+        """Return Float32[n d], one finite row a target.
+
+        Raises TokswapError where the task lacks what it needs, and for parameters that `checked` refuses.
+        """
+        parameters = self.checked(parameters)
         if self.space == "donor":
             _check_donor(self.name, task)
         if self.parallel and task.links is None:
             raise no_parallel_text(self.name)
         return self.function(task, **parameters)
+
+    def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all parameters: defaults filled in, texts converted to the types that the method declares.
+
+        Raises TokswapError that lists every one that is unknown, of another type or out of its bounds.
+        """
+        try:
+            return self._schema(**given).model_dump()
+        except ValidationError as error:
+            known = ", ".join(f"{n}={d}" for n, d in self.defaults.items()) or "none"
+            raise TokswapError(
+                f"method {self.name}: " + "; ".join(error_sentences(error, list(self.defaults))),
+                f"its parameters are {known}",
+            ) from None
+
+    @cached_property
+    def _schema(self) -> type[BaseModel]:
+        fields: dict[str, Any] = {n: (self.annotations[n], d) for n, d in self.defaults.items()}
+        return create_model(f"{self.name} parameters", __config__=ConfigDict(extra="forbid"), **fields)
 
 
 _REGISTRY: dict[str, Method] = {}

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from tokswap.methods import SideBySide, Task, method
+from tokswap.methods.bounds import NotNegative
 
 # Rows of one block when a table is read in fp32: 16,384 x 8,192 columns are 512 MiB.
 BLOCK_ROWS = 16_384
@@ -24,7 +25,7 @@ def mean(task: Task) -> Tensor:
 
 
 @method("normal", paper="Hewitt 2021", space="base")
-def normal(task: Task, *, scale: float = 1.0) -> Tensor:
+def normal(task: Task, *, scale: NotNegative = 1.0) -> Tensor:
     """Draws from the Gaussian with the mean and full covariance of the base's rows, `scale` its deviation."""
     centre = mean_row(task.base, task.usable).double()
     covariance = torch.zeros(len(centre), len(centre), dtype=torch.float64)

@@ -8,6 +8,7 @@ from torch.nn.functional import normalize
 
 from tokswap.errors import TokswapError
 from tokswap.methods import Task, method
+from tokswap.methods.bounds import Count, Positive, Share, ShareBelowOne
 from tokswap.methods.floors import mean_row
 from tokswap.methods.weighting import neighbours, ragged_sums
 
@@ -22,10 +23,10 @@ GLOBAL_WEIGHT = 0.7
 def hybrid(
     task: Task,
     *,
-    temperature: float = 0.3,
-    k: int = 3,
-    global_weight: float = GLOBAL_WEIGHT,
-    threshold: float = 0.0,
+    temperature: Positive = 0.3,
+    k: Count = 3,
+    global_weight: Share = GLOBAL_WEIGHT,
+    threshold: ShareBelowOne = 0.0,
     parity: bool = False,
 ) -> Tensor:
     """Pieces weighted by likeness and length, mixed with the k nearest tokens; likeness is cosine in the space.
@@ -34,9 +35,8 @@ def hybrid(
     / temperature) over the base's pieces. Global: softmax(cosine / temperature) over the k nearest, weights below
     `threshold` dropped and the rest summed to one. The row is (1 - global_weight) local + global_weight global; a
     token that has only one of them gets that one. `parity` takes all four numbers from the paper's code (0.3, 3, 0.3,
-    0). Raises TokswapError for parameters out of range, or given beside `parity`.
+    0). Raises TokswapError for parameters that are given beside `parity`.
     """
-    _check(temperature, k, global_weight, threshold)
     if parity:
         if (temperature, k, global_weight, threshold) != (0.3, 3, GLOBAL_WEIGHT, 0.0):
             raise TokswapError(
@@ -64,14 +64,6 @@ def hybrid(
         if not bool((spelt | known).all()):
             out[start:stop][~(spelt | known)] = mean_row(task.base, task.usable)
     return out
-
-
-def _check(temperature: float, k: int, global_weight: float, threshold: float) -> None:
-    if temperature <= 0 or k < 1 or not 0 <= global_weight <= 1 or not 0 <= threshold < 1:
-        raise TokswapError(
-            "hybrid: the temperature must be above 0, k at least 1, global_weight and threshold from 0 to 1",
-            "try temperature=0.3, k=3, global_weight=0.3, threshold=0",
-        )
 
 
 def _piece_cosines(task: Task) -> Tensor:

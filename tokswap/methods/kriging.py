@@ -7,37 +7,37 @@ worse.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from tokswap.errors import TokswapError
 from tokswap.methods import Task, method
+from tokswap.methods.bounds import Count, NotNegative, Positive
 from tokswap.methods.map import Map, fit_map
 from tokswap.methods.weighting import neighbours
 
-# A best guess is shorter than what is guessed, and a short output row draws too little: bits per byte of text in which
-# shared tokens were held out are fewest when rows are this much further from the mean, on both pairs that were tried.
+# A best guess is shorter than what is guessed, and a short output row draws too little. In text in which shared tokens
+# were held out, rows this much further from the mean lose less than with 1 on the mean of three texts: 0.027 bits per
+# byte for 0.037 (smollm2 from gemma3, all three better), 0.115 for 0.127 (gemma3 from smollm2: code and French better,
+# English worse, 1.337 for 1.307).
 STRETCH = 1.1
-LEAST_NOISE = 1e-4  # rows that are alike make the covariance singular, and fp32 can't tell it from that below
+# Rows that are alike make the covariance singular, and fp32 can't tell it from that below.
+Noise = Annotated[float, Field(ge=1e-4, allow_inf_nan=False)]
 
 
 @method("kriging", paper="regression kriging (Hengl 2007)", space="donor")
 def kriging(
-    task: Task, *, k: int = 32, noise: float = 0.1, ridge: float = 0.01, stretch: float = STRETCH
+    task: Task, *, k: Count = 32, noise: Noise = 0.1, ridge: NotNegative = 0.01, stretch: Positive = STRETCH
 ) -> Tensor:
     """A linear map of the donor's row, and what that map misses on the k nearest shared tokens.
 
     Neighbours have the largest cosine of centred rows. Their weights are those of kriging (Gaussian process
     regression) with the covariance exp(cosine - 1) and the variance `noise` of a single row's own; `ridge` is that of
-    `map`. What comes out is moved away from the mean row by the factor `stretch`. Raises TokswapError for k < 1, noise
-    below 1e-4, stretch <= 0 and a negative ridge.
+    `map`. What comes out is moved away from the mean row by the factor `stretch`.
     """
-    if k < 1 or not noise >= LEAST_NOISE or not ridge >= 0 or not 0 < stretch < float("inf"):
-        raise TokswapError(
-            f"kriging: k must be at least 1, noise at least {LEAST_NOISE:g}, stretch above 0, the ridge not negative",
-            "try k=32, noise=0.1, ridge=0.01, stretch=1.1",
-        )
     found = fit_map(task, ridge)
     centre = found.from_mean.float()
     out = torch.empty(len(task.targets), task.base.shape[1])

@@ -7,20 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tokswap.errors import TokswapError
 from tokswap.methods import Task, method
+from tokswap.methods.bounds import NotNegative
 from tokswap.methods.floors import BLOCK_ROWS, mean_row
 
 
 @method("map", paper="ridge regression; a cousin of SAVA", space="donor")
-def ridge_map(task: Task, *, ridge: float = 0.01) -> Tensor:
+def ridge_map(task: Task, *, ridge: NotNegative = 0.01) -> Tensor:
     """An affine map from the donor's space to the base's, by ridge regression on the shared tokens.
 
     Both sides are centred; `ridge` is the penalty as a share of the mean eigenvalue of the donor's Gram matrix.
-    Raises TokswapError for a negative penalty.
     """
-    if ridge < 0:
-        raise TokswapError("map: the ridge can't be negative", "try ridge=0.01")
     assert task.donor is not None
     found = fit_map(task, ridge)
     out = torch.empty(len(task.targets), task.base.shape[1])

@@ -19,6 +19,7 @@ from torch.nn.functional import normalize
 from tokswap.device import computes_bfloat16
 from tokswap.errors import TokswapError
 from tokswap.methods import SideBySide, Task, method
+from tokswap.methods.bounds import Count, NotNegative
 from tokswap.methods.map import fit_map
 
 Rest = Literal["drop", "map"]
@@ -39,17 +40,13 @@ RIDGE = 0.01
 
 
 @method("omp", paper="arXiv:2506.06607", space="donor")
-def omp(task: Task, *, k: int = 64, tolerance: float = 0.0, rest: Rest = "drop") -> Tensor:
+def omp(task: Task, *, k: Count = 64, tolerance: NotNegative = 0.0, rest: Rest = "drop") -> Tensor:
     """A sparse sum of k shared tokens that rebuilds the donor's row, applied to the base's rows.
 
     A token stops early when its residual is below `tolerance` times its norm, or when no atom adds rank. The residual
     that is left is dropped, as in the paper, or with `rest` "map" goes through the linear map of the method `map`.
-    Raises TokswapError for k < 1, for more atoms than shared tokens, and for a negative tolerance.
+    Raises TokswapError for more atoms than shared tokens.
     """
-    if k < 1 or tolerance < 0:
-        raise TokswapError(
-            "omp: k must be at least 1 and the tolerance not negative", "try k=64, tolerance=0"
-        )
     if k > len(task.anchors):
         raise TokswapError(
             f"omp: k = {k} needs as many shared tokens, and there are {len(task.anchors):,}",

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tokswap.errors import TokswapError
 from tokswap.methods import Pieces, Task, method
+from tokswap.methods.bounds import Share
 from tokswap.methods.floors import mean_row
 from tokswap.methods.weighting import ragged_sums
 
@@ -17,17 +17,15 @@ Weights = Literal["mean", "length", "first", "last", "decay"]
 
 @method("subword", paper="arXiv:2408.05506 (FVT), arXiv:2410.04335 (ReTok)", space="base")
 def subword(
-    task: Task, *, weights: Weights = "mean", output_weights: Weights | None = None, decay: float = 0.5
+    task: Task, *, weights: Weights = "mean", output_weights: Weights | None = None, decay: Share = 0.5
 ) -> Tensor:
     """The weighted mean of the base's pieces; input and output rows may weigh them apart.
 
     `weights` for the input (and a tied matrix), `output_weights` for the output, None meaning the same: a causal
     model reads the end of a token and predicts its beginning. `mean` counts pieces, `length` their bytes,
     `first` and `last` take one, `decay` gives piece j weight decay**j. A token that the base can't spell gets the
-    mean row. Raises TokswapError for a decay outside 0 to 1.
+    mean row.
     """
-    if not 0 <= decay <= 1:
-        raise TokswapError("subword: the decay must be from 0 to 1", "try decay=0.5")
     kind = output_weights if task.side == "output" and output_weights is not None else weights
     per_piece = piece_weights(task.pieces, kind, decay)
     counts = task.pieces.starts.diff()

@@ -5,21 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tokswap.errors import TokswapError
 from tokswap.methods import Task, method
+from tokswap.methods.bounds import ShareBelowOne
 from tokswap.methods.subword import subword
 from tokswap.methods.weighting import ragged_sums
 
 
 @method("trans-tokenizer", paper="arXiv:2408.04303", space="base", parallel=True)
-def trans_tokenizer(task: Task, *, floor: float = 0.05) -> Tensor:
+def trans_tokenizer(task: Task, *, floor: ShareBelowOne = 0.05) -> Tensor:
     """The mean of the base tokens that a new token is aligned with in parallel text, by their probability.
 
     Probabilities below `floor` are dropped and the rest summed to one. A token that the text does not align has
-    the mean of its pieces. Raises TokswapError without parallel text and for a floor outside 0 to 1.
+    the mean of its pieces. Raises TokswapError without parallel text.
     """
-    if not 0 <= floor < 1:
-        raise TokswapError("trans-tokenizer: the floor must be from 0 to below 1", "try floor=0.05")
     links = task.links
     assert links is not None
     count = len(task.targets)

@@ -7,20 +7,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tokswap.errors import TokswapError
 from tokswap.methods import Task, method
+from tokswap.methods.bounds import Count, Positive
 from tokswap.methods.weighting import nearest_rows
 
 
 @method("wechsel", paper="arXiv:2112.06598", space="donor")
-def wechsel(task: Task, *, k: int = 10, temperature: float = 0.1) -> Tensor:
+def wechsel(task: Task, *, k: Count = 10, temperature: Positive = 0.1) -> Tensor:
     """The k nearest tokens of an aligned space, weighted by softmax(cosine / temperature), as WECHSEL sets them.
 
-    The rule is that of `nearest` with the paper's defaults; give the space with --auxiliary. Raises TokswapError
-    for k < 1 or temperature <= 0.
+    The rule is that of `nearest` with the paper's defaults; give the space with --auxiliary.
     """
-    if k < 1 or temperature <= 0:
-        raise TokswapError(
-            "wechsel: k must be at least 1 and the temperature above 0", "try k=10, temperature=0.1"
-        )
     return nearest_rows(task, k, temperature)

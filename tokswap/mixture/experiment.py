@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tokswap.data_files import data_folder
 from tokswap.errors import TokswapError
-from tokswap.recipe import error_sentences
 from tokswap.report import Figure, Report
+from tokswap.schema_errors import error_sentences
 
 KIND = "mixture-experiment"
 MOST_TRAINED = (
