@@ -36,6 +36,9 @@ from tokswap.states import collect_states, encoder
 
 KINDS = ["shift", "chain", "lexicon", "fit", "fit-all", "lexicon+chain+fit-all"]
 WINDOW = 2048
+DOCUMENT = (
+    1000  # characters that are read at once while calibrating: one window, so that nothing is read twice
+)
 
 
 def main() -> None:
@@ -46,7 +49,7 @@ def main() -> None:
     base, donor = open_source(recipe.base), open_source(recipe.donor, weights=False)
     plan = make_plan(recipe, base, donor)
     tokenizer = _new_tokenizer(plan)
-    seen = _beginnings("calibration", arguments.texts, arguments.calibration_bytes)
+    seen = _beginnings("calibration", arguments.texts, arguments.calibration_bytes, DOCUMENT)
     judged = _beginnings("evaluation", arguments.texts, arguments.max_bytes)
     start = time.process_time()
     made = _initialise(plan, None, None).rows
@@ -87,9 +90,15 @@ def _copy(rows: Embeddings) -> Embeddings:
     )
 
 
-def _beginnings(kind: Any, names: list[str], most: int) -> dict[str, Text]:
-    texts = default_texts(kind)
-    return {name: texts[name].first(most) for name in names}
+def _beginnings(kind: Any, names: list[str], most: int, size: int | None = None) -> dict[str, Text]:
+    """The beginnings of the texts, cut into documents of `size` characters where that is given."""
+    texts = {name: default_texts(kind)[name].first(most) for name in names}
+    if size is None:
+        return texts
+    return {
+        name: Text(name, tuple(d[at : at + size] for d in text.documents for at in range(0, len(d), size)))
+        for name, text in texts.items()
+    }
 
 
 def _bits(plan: Plan, lm: Any, rows: Embeddings, tokenizer: Any, texts: dict[str, Text]) -> dict[str, float]:
