@@ -1,6 +1,6 @@
 """Variants of OMP on shared tokens that were held out: which of them makes nearer rows?
 
-    python benchmarks/omp_variants.py --base gemma3 --donor smollm2 --k 8 64
+    python benchmarks/omp_variants.py --base gemma3 --donor smollm2 --k 8 --max-bytes 1000
 
 Every variant is judged on the same hidden tokens; the atoms that are chosen are plain OMP's but where a line says
 otherwise. `kriging` and `map` stand beside them.
@@ -14,10 +14,12 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from held_out import errors, hold_out, make_rows
+from held_out_text import Judge
 from scipy.optimize import nnls
 from torch import Tensor
 
@@ -33,13 +35,22 @@ WEAK = 0.1  # share of the anchors that `strong anchors` leaves out: those neare
 def main() -> None:
     arguments = _arguments()
     problem = hold_out(arguments.base, arguments.donor, arguments.hide)
-    found = {}
+    judge = Judge(problem, arguments.texts, arguments.max_bytes) if arguments.max_bytes else None
+    found: dict[str, Any] = {}
+
+    def look(name: str, rows: Tensor) -> None:
+        found[name] = errors(rows, problem.truth)
+        if judge is not None:
+            found[name]["bits_per_byte"] = judge.bits(rows)
+        print(name, found[name], file=sys.stderr, flush=True)
+
+    if judge is not None:
+        look("true rows", problem.truth)
     for k in arguments.k:
         for name, make in _variants(problem.task, k).items():
-            found[f"{name}, k={k}"] = errors(make(), problem.truth)
-            print(name, k, found[f"{name}, k={k}"], file=sys.stderr, flush=True)
+            look(f"{name}, k={k}", make())
     for name in ("map", "kriging"):
-        found[name] = errors(make_rows(name, problem.task), problem.truth)
+        look(name, make_rows(name, problem.task))
     result = {
         "command": " ".join(["python", *sys.argv]),
         "pair": f"{arguments.base} <- {arguments.donor}",
@@ -152,6 +163,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--donor", default="smollm2")
     parser.add_argument("--hide", type=int, default=500, help="shared tokens to hide")
     parser.add_argument("--k", type=int, nargs="*", default=[8, 64])
+    parser.add_argument("--texts", nargs="*", default=["english", "code", "french"])
+    parser.add_argument(
+        "--max-bytes", type=int, default=0, help="of each text read with the rows; 0 for none"
+    )
     parser.add_argument("--out", help="a file for the JSON")
     return parser.parse_args()
 

@@ -62,6 +62,27 @@ def test_wrong_values_are_refused(fields: dict[Any, Any]) -> None:
         make_recipe({**SMALL, **fields})
 
 
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ("chain+lexicon", "lexicon+chain"),
+        ("fit-all+chain", "chain+fit-all"),
+        ("fit", "fit"),
+        ("auto", "auto"),
+    ],
+)
+def test_stages_of_calibration_are_joined_in_their_order(given: str, kind: str) -> None:
+    assert make_recipe({**SMALL, "calibrate": given}).calibrate == kind
+
+
+@pytest.mark.parametrize(
+    "given", ["", "+", "fit+fit-all", "chain+chain", "chain+shift", "chain,fit", "none+fit"]
+)
+def test_stages_that_do_not_go_together_are_refused(given: str) -> None:
+    with pytest.raises(TokswapError, match="calibrate: "):
+        make_recipe({**SMALL, "calibrate": given})
+
+
 def test_parameters_are_typed_and_completed() -> None:
     recipe = make_recipe({**SMALL, "method": "omp", "parameters": {"k": "8"}})
     assert recipe.parameters == {"k": 8, "tolerance": 0.0, "rest": "drop"}

@@ -74,6 +74,59 @@ def test_a_fit_is_kept_where_held_out_text_gains(
     assert outcome == ("passed" if kind == "fit" else "not checked")
 
 
+@pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
+def wordy(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A pair whose tokenizers share words of the text, and whose new tokens the base can spell and say much about."""
+    root = tmp_path_factory.mktemp("wordy")
+    words = [TEXT.read_text()[:4000]]
+    checkpoint(
+        root / "base", byte_level(merges=250, corpus=words), rows=510, tie_word_embeddings=request.param
+    )
+    checkpoint(root / "donor", byte_level(merges=450, corpus=words), rows=710, seed=1)
+    return root / "base", root / "donor"
+
+
+def test_what_the_base_says_moves_new_rows_only_and_only_where_text_gains(
+    wordy: tuple[Path, Path], tmp_path: Path
+) -> None:
+    moved(wordy, tmp_path / "shift", "shift")
+    report = moved(wordy, tmp_path / "out", "chain+lexicon")
+    facts = report.facts["calibration"]
+    kept = {name for name in ("lexicon", "chain") if facts["kind"] in (name, "lexicon+chain")}
+    for name in ("lexicon", "chain"):
+        figures = {
+            f.removeprefix(name): value.value for f, value in report.figures.items() if f.startswith(name)
+        }
+        assert (name in kept) == (facts[name] == "held-out text is predicted better") == bool(figures)
+        assert name not in kept or figures["_loss_after"] < figures["_loss_before"]
+        assert name in kept or any(facts[name] == warning for warning in report.warnings)
+    changed = [
+        (a != b).any(1) for a, b in zip(tables(tmp_path / "out"), tables(tmp_path / "shift"), strict=True)
+    ]
+    tied = open_checkpoint(wordy[0]).tied
+    assert bool(changed[0].any()) == ("lexicon" in kept or (tied and "chain" in kept))
+    assert bool(changed[1].any()) == ("chain" in kept or (tied and "lexicon" in kept))
+    assert (
+        tokswap.verify(tmp_path / "out", against=wordy[0]).sections["shared_rows"].facts["outcome"]
+        == "passed"
+    )
+
+
+@pytest.mark.parametrize("kind", ["chain", "lexicon"])
+def test_what_harms_a_text_is_dropped(
+    kind: str, wordy: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved(wordy, tmp_path / "shift", "shift")
+    monkeypatch.setattr(judging, "HARM", -100.0)
+    report = moved(wordy, tmp_path / "out", kind)
+    assert (
+        report.facts["calibration"]["kind"] == "shift" and "loses more" in report.facts["calibration"][kind]
+    )
+    assert all(
+        torch.equal(a, b) for a, b in zip(tables(tmp_path / "out"), tables(tmp_path / "shift"), strict=True)
+    )
+
+
 def test_the_same_fit_gives_the_same_rows(pair: tuple[Path, Path], tmp_path: Path) -> None:
     for name in ("a", "b"):
         moved(pair, tmp_path / name, "fit-all")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tokswap.methods import Pieces
 
 # What the prior thinks that a new row's logit is off by at a typical state, in nats, from the least on.
-DEVIATIONS = (0.3, 1.0, 3.0)
+DEVIATIONS = (1.0, 3.0, 10.0)
 
 
 @dataclass(frozen=True)

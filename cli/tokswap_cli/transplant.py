@@ -102,8 +102,8 @@ def transplant(
         typer.Option(
             "--calibrate",
             metavar="KIND",
-            help="auto, shift, fit, fit-all or none: whether new rows are shifted so that they draw the probability of "
-            "their share, and then fitted to text (fit-all: shared rows too).",
+            help="auto, shift or none: whether new rows are shifted so that they draw the probability of their share. "
+            "Or stages after that: lexicon, chain, fit, fit-all (shared rows too), joined as in lexicon+chain.",
         ),
     ] = None,
     calibration_text: Annotated[
