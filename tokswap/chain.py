@@ -74,11 +74,11 @@ def find_chains(ids: NDArray[np.int64], follows: NDArray[np.bool_], pieces: Piec
             number = numbers.get(tuple(ids[at - length : at].tolist()))
             if number is not None:
                 found.append((at - length, at, number))
-    members = [np.asarray(tokens, dtype=np.int64).reshape(-1, 2) for tokens in ends.values()]
-    parts = [(members[number], first, last) for first, last, number in found]
-    sizes = [len(part) for part, _, _ in parts]
-    pairs = np.concatenate([part for part, _, _ in parts]) if parts else np.zeros((0, 2), dtype=np.int64)
-    first, last = (np.repeat([part[i] for part in parts], sizes).astype(np.int64) for i in (1, 2))
+    members = [np.asarray(tokens, dtype=np.int64) for tokens in ends.values()]  # (m 2) each
+    places = np.asarray(found, dtype=np.int64).reshape(-1, 3)
+    pairs = np.concatenate([np.zeros((0, 2), dtype=np.int64), *(members[i] for i in places[:, 2])])
+    sizes = np.array([len(members[i]) for i in places[:, 2]], dtype=np.int64)
+    first, last = (np.repeat(places[:, i], sizes) for i in (0, 1))
     return Chains(pairs[:, 0], first, last, pairs[:, 1])
 
 
