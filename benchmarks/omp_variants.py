@@ -81,7 +81,7 @@ def _variants(task: Task, k: int) -> dict[str, Callable[[], Tensor]]:
         return _combined(*_choose(atoms[keep], targets, k), rows[keep])
 
     def frequent() -> Tensor:
-        weight = atoms.norm(dim=1).rsqrt()  # frequent tokens have short rows: longer atoms win more often
+        weight = atoms.norm(dim=1).rsqrt()  # frequent tokens have short rows, and win more often
         chosen, _ = _choose(atoms, targets, k, weight / weight.max())
         return _combined(chosen, _least_squares(atoms, targets, chosen, 1e-6), rows)
 
