@@ -179,6 +179,6 @@ def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, dict) and isinstance(b, dict):
         left, right = ({key: value for key, value in side.items() if value is not None} for side in (a, b))
         return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
-    if isinstance(a, float) or isinstance(b, float):
-        return a is not None and b is not None and np.float32(a) == np.float32(b)
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+        return bool(np.float32(a) == np.float32(b))
     return (a or None) == (b or None)
