@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from tokswap.commit_files import (
     Advance,
     System,
     allocated_bytes,
+    hash_file,
     hash_tensor,
     is_finite,
     write_bytes,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MANIFEST_NAME",
     "SYSTEM",
+    "Built",
     "System",
     "check_output",
     "planned_size",
@@ -75,6 +77,18 @@ FILE_NAME = re.compile(r"(?:[^/\\:\x00.][^/\\:\x00]*/)*[^/\\:\x00.][^/\\:\x00]*"
 
 
 @dataclass(frozen=True)
+class Built:
+    """A file that is made from the staged folder once that is verified: `make(stage, path)` writes it.
+
+    It takes about `size` bytes, and is the same whenever the rest of the folder is.
+    """
+
+    name: str
+    size: int
+    make: Callable[[Path, Path], None]
+
+
+@dataclass(frozen=True)
 class _Job:
     base: Checkpoint
     places: Places
@@ -82,13 +96,14 @@ class _Job:
     tensors: Mapping[str, torch.Tensor]
     digests: Mapping[str, str]  # of `tensors`
     files: Mapping[str, bytes]  # with the index
+    built: tuple[Built, ...]
     recipe_id: str
     system: System
     advance: Advance
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (*(shard.name for shard in self.plan.shards), *self.files)
+        return (*(shard.name for shard in self.plan.shards), *self.files, *(file.name for file in self.built))
 
 
 def write(
@@ -98,6 +113,7 @@ def write(
     tensors: Mapping[str, torch.Tensor],
     drop: Collection[str] = (),
     files: Mapping[str, bytes],
+    built: Sequence[Built] = (),
     recipe_id: str,
     manifest: Mapping[str, Any],
     overwrite: bool = False,
@@ -109,7 +125,8 @@ def write(
 
     `tensors` replace those of the same name whole; one that the base lacks goes beside the input embedding.
     `drop` names tensors that are left out. `files` (relative path → content) are all other files of the output:
-    none of the base's are copied. `on_progress` gets bytes done and bytes in all, writing and reading back.
+    none of the base's are copied; those `built` are made last, from the rest. `on_progress` gets
+    bytes done and bytes in all, writing and reading back.
     `check` looks at the staged folder before it's moved into place, and raises to refuse it.
 
     Raises TokswapError when the output can't or may not be written, or doesn't read back as planned; `out` is
@@ -117,7 +134,7 @@ def write(
     """
     check_output(base, out, overwrite=overwrite, system=system)
     plan = plan_output(base, shapes_of(tensors), drop)
-    _require_names(plan, files)
+    _require_names(plan, [*files, *(file.name for file in built)])
     json.dumps(manifest)  # a manifest that can't be written is found before hours of copying
     _require_finite(base, tensors)
     job = _Job(
@@ -127,6 +144,7 @@ def write(
         tensors=tensors,
         digests={name: hash_tensor(tensor) for name, tensor in tensors.items()},
         files=dict(files) if plan.index is None else {**files, INDEX_NAME: plan.index},
+        built=tuple(built),
         recipe_id=recipe_id,
         system=system,
         advance=_progress(on_progress, 2 * sum(map(_data_bytes, plan.shards))),
@@ -161,8 +179,10 @@ def _commit(
             return finished
         require_replaceable(places.out, overwrite)
         _require_room(job)
-        entries = _stage(job, open_stage(system, places, job.recipe_id, job.names))
+        journal = open_stage(system, places, job.recipe_id, job.names)
+        entries = _stage(job, journal)
         _verify(job, entries, check)
+        entries |= _build(job, journal, entries)
         content = _finish(job, entries, manifest)
         move_in(system, places)
         tidy(system, places)
@@ -230,6 +250,26 @@ def _verify(job: _Job, entries: Mapping[str, Entry], check: Callable[[Path], Non
         raise
 
 
+def _build(job: _Job, journal: Journal, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Have the last files made from the verified stage; what can't be made takes the whole stage with it."""
+    key = hashlib.sha256(
+        json.dumps(sorted((e.name, e.sha256) for e in entries.values())).encode()
+    ).hexdigest()
+    out: dict[str, Entry] = {}
+    for file in job.built:
+        path, entry = job.places.stage / file.name, journal.entries.get(file.name)
+        if entry is None or not is_kept(job.places, entry, key):
+            try:
+                file.make(job.places.stage, path)
+            except TokswapError:
+                discard_stage(job.system, job.places)
+                raise
+            entry = Entry(file.name, path.stat().st_size, hash_file(path), key)
+            append_journal(job.system, job.places.journal, entry)
+        out[file.name] = entry
+    return out
+
+
 def _finish(job: _Job, entries: Mapping[str, Entry], manifest: Mapping[str, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {
         **manifest,
@@ -262,7 +302,7 @@ def _untouched(plan: Plan, entries: Mapping[str, Entry]) -> dict[str, Any]:
     }
 
 
-def _require_names(plan: Plan, files: Mapping[str, bytes]) -> None:
+def _require_names(plan: Plan, files: Iterable[str]) -> None:
     taken = {MANIFEST_NAME, INDEX_NAME, *(shard.name for shard in plan.shards)}
     for name in files:
         if name in taken or not FILE_NAME.fullmatch(name):
@@ -287,7 +327,7 @@ def _require_room(job: _Job) -> None:
 
 def _needed_bytes(job: _Job) -> int:
     """Return the disk space that the output takes; holes in the base stay holes and take none."""
-    needed = sum(len(content) for content in job.files.values())
+    needed = sum(len(content) for content in job.files.values()) + sum(file.size for file in job.built)
     for shard in job.plan.shards:
         copied = sum(tensor.end - tensor.start for tensor in shard.tensors if tensor.source)
         needed += shard.size - copied + min(copied, allocated_bytes(job.base.folder / shard.name))

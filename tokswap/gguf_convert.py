@@ -24,7 +24,7 @@ CONVERTER_VERSION = 1  # goes up when the same GGUF would give other files: olde
 SHARD_BYTES = 2 * 1024**3  # one shard is held in memory while it is written
 _BYTES_PER_VALUE = 2  # bfloat16
 
-_NAMES = {
+NAMES = {
     "token_embd": "model.embed_tokens",
     "output_norm": "model.norm",
     "output": "lm_head",
@@ -102,9 +102,9 @@ def _architecture(metadata: Mapping[str, Any]) -> Architecture:
 def hf_name(name: str, architecture: Architecture) -> str:
     """Return the checkpoint's name for a GGUF tensor; TokswapError for one that has no place there."""
     if match := _TOP.fullmatch(name):
-        return f"{_NAMES[match[1]]}.{match[2]}"
+        return f"{NAMES[match[1]]}.{match[2]}"
     match = _BLOCK.fullmatch(name)
-    names = _NAMES | dict(architecture.names)
+    names = NAMES | dict(architecture.names)
     if match is None or match[2] not in names:
         hint = "give the model's safetensors folder or its Hub id instead"
         raise TokswapError(f"the GGUF holds a tensor tokswap can't place: {name}", hint)

@@ -22,6 +22,8 @@ from tokswap.errors import TokswapError
 from tokswap.evaluation.attach import with_evaluation
 from tokswap.evaluation.evaluate import evaluate
 from tokswap.evaluation.texts import Text, default_texts, load_texts
+from tokswap.gguf_beside import built_beside, plan_beside
+from tokswap.gguf_export import GgufPlan
 from tokswap.initialise import Embeddings, Initialised, initialise
 from tokswap.parallel_texts import Lines, links_of, read_parallel
 from tokswap.pieces import spell
@@ -72,6 +74,9 @@ def run_recipe(
     base = open_source(recipe.base, only_headers=dry_run, on_progress=on_progress)
     donor = open_source(recipe.donor, weights=False, only_headers=dry_run, on_progress=on_progress)
     plan = make_plan(recipe, base, donor, evaluation_texts)
+    gguf = plan_beside(plan, _new_tokenizer(plan)) if recipe.gguf else None
+    if gguf is not None:
+        plan = replace(plan, warnings=(*plan.warnings, *gguf.notes))
     if dry_run:
         planned = plan_report(plan)
         return replace(planned, warnings=(*planned.warnings, *_refusal(recipe, base, overwrite=overwrite)))
@@ -80,7 +85,7 @@ def run_recipe(
         on_plan(plan_report(plan))
     made = _initialise(plan, parallel, on_progress)
     calibrated = calibrate(plan, made.rows, calibration_texts, _new_tokenizer(plan), on_progress=on_progress)
-    written = _write(plan, made, calibrated, out, overwrite=overwrite, on_progress=on_progress)
+    written = _write(plan, made, calibrated, gguf, out, overwrite=overwrite, on_progress=on_progress)
     report = _report(plan, made, calibrated, written, out)
     del made, calibrated  # the tables are on disk now; evaluation needs the room
     if not recipe.evaluate:
@@ -165,6 +170,7 @@ def _write(
     plan: Plan,
     made: Initialised,
     calibrated: Calibrated,
+    gguf: GgufPlan | None,
     out: Path,
     *,
     overwrite: bool,
@@ -195,6 +201,7 @@ def _write(
         tensors=new_tensors(plan, calibrated.rows),
         drop=dropped(plan),
         files=files,
+        built=[] if gguf is None else [built_beside(plan, gguf)],
         recipe_id=plan.recipe.identity(_inputs(plan)),
         manifest=manifest,
         overwrite=overwrite,

@@ -55,6 +55,7 @@ class Recipe(BaseModel):
     )
     keep_digits: Literal["base", "donor"] = "donor"
     untie: bool = False
+    gguf: bool = Field(default=False, description="write a GGUF into the folder too")
     pad_vocab_to: int | None = Field(default=None, ge=1, le=MAX_TOKEN_ID)
     pad_to_multiple_of: int | None = Field(default=None, ge=1, le=MAX_TOKEN_ID)
     evaluate: bool = True

@@ -103,7 +103,7 @@ def train_supertokens(
 
     `out` is a tokenizer.json. `texts` are files, folders or patterns, read as they stream; `most_bytes` bytes of them
     are held for what crosses words. The `style` is superbpe or chunks; in superbpe words may be joined from token
-    `transition` on (None: 4/5 of `vocab_size`), up to `max_words` of them. `held_out` texts are measured, None
+    `transition` on (None: half of `vocab_size`), up to `max_words` of them. `held_out` texts are measured, None
     standing for those that come with tokswap, beside ordinary BPE of the same size and `base`. Raises TokswapError
     for texts and sizes that can't be used; `out` is then as it was.
     """
@@ -112,7 +112,7 @@ def train_supertokens(
     from tokswap.supertokens.superbpe import Settings
     from tokswap.supertokens.train import train_tokenizer
 
-    joined = vocab_size * 4 // 5 if style == "superbpe" else vocab_size
+    joined = vocab_size // 2 if style == "superbpe" else vocab_size
     settings = Settings(vocab_size, joined if transition is None else transition, max_words, digits)
     opened = None if base is None else open_source(fspath(base), only_tokenizer=True, on_progress=on_progress)
     return train_tokenizer(

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place, sync it, and rename it there; with the permissions of any new file.
+@contextmanager
+def replacing(path: Path) -> Generator[Path]:
+    """Yield an empty file beside `path` to be written, and rename it there; with the permissions of any new file.
 
-    Raises OSError; the file is then as it was.
+    Raises OSError; what was at `path` is then as it was, and so it is after any other error inside.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.", suffix=".part")
+    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a small file as `replacing` does; raises OSError, and the file is then as it was."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _umask() -> int:

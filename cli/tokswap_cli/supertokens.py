@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from tokswap.report import Report
 
 EPILOG = options.examples(
-    "tokswap supertokens train --text texts/en --vocab-size 16000 --transition 12000 --out tokenizer.json",
+    "tokswap supertokens train --text texts/en --vocab-size 16000 --out tokenizer.json",
     "tokswap supertokens extend --base smollm2 --text texts/medicine --add 2000 --out tokenizer.json",
 )
 TRAIN_EPILOG = options.examples(
-    "tokswap supertokens train --text texts/en --vocab-size 16000 --transition 12000 --out tokenizer.json",
-    "tokswap supertokens train --text texts/en --vocab-size 16000 --transition 12000 --out t.json --base smollm2",
+    "tokswap supertokens train --text texts/en --vocab-size 16000 --out tokenizer.json",
+    "tokswap supertokens train --text texts/en --vocab-size 16000 --out t.json --base smollm2",
     "tokswap transplant --base smollm2 --donor tokenizer.json --out smollm2-superwords",
 )
 EXTEND_EPILOG = options.examples(
@@ -111,7 +111,7 @@ def train(
         typer.Option(
             "--transition",
             metavar="T",
-            help="Tokens after which words may be joined (default: 4/5 of --vocab-size), e.g. --transition 24000.",
+            help="Tokens after which words may be joined (default: half of --vocab-size), e.g. --transition 24000.",
         ),
     ] = None,
     max_words: Annotated[

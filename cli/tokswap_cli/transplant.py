@@ -117,6 +117,12 @@ def transplant(
     untie: Annotated[
         bool | None, typer.Option("--untie/--no-untie", help="Store input and output embeddings apart.")
     ] = None,
+    gguf: Annotated[
+        bool | None,
+        typer.Option(
+            "--gguf/--no-gguf", help="Write model.gguf into the folder too, for llama.cpp (default: no)."
+        ),
+    ] = None,
     pad_vocab_to: Annotated[
         int | None,
         typer.Option(
@@ -171,6 +177,7 @@ def transplant(
         "calibrate": calibrate,
         "calibration_texts": calibration_text,
         "untie": untie,
+        "gguf": gguf,
         "pad_vocab_to": pad_vocab_to,
         "pad_to_multiple_of": pad_to_multiple_of,
         "evaluate": evaluate,

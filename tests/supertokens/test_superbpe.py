@@ -71,7 +71,7 @@ def by_hand(text: str, settings: Settings) -> list[brute_training.Merge]:
     )
     tokens = list(dict.fromkeys([b"<|endoftext|>", *alphabet, *(a + b for a, b in first)]))
     stretches: list[list[bytes]] = []
-    for stretch in re.findall(r"\d{1,3}|[^\r\n\d]*\s*[\r\n]+|[^\r\n\d]+", text):
+    for stretch in re.findall(r"\d{1,3}|[^\d]+", text):
         symbols = [bytes([b]) for b in stretch.encode()]
         for pair in first:
             symbols = brute_training.joined(symbols, pair)

@@ -18,6 +18,7 @@ from transplants import SMALL, gemma3n, saved
 
 import tokswap
 from tokswap.checkpoint import open_checkpoint
+from tokswap.errors import TokswapError
 from tokswap.tokenization import load_tokenizer
 from tokswap.trimming.keep import choose_kept
 from tokswap.trimming.needs import needs_of
@@ -190,7 +191,7 @@ def test_positions_that_count_from_the_padding_keep_it(tmp_path: Path) -> None:
     }
     base = saved(tf.RobertaForMaskedLM(tf.RobertaConfig(**small)), tmp_path / "base", tokenizer)
     (base / "tokenizer_config.json").write_text(json.dumps({"pad_token": "<pad>"}))
-    with pytest.raises(tokswap.TokswapError, match="counts positions from its padding id 2"):
+    with pytest.raises(TokswapError, match="counts positions from its padding id 2"):
         tokswap.trim(base, [prose(tmp_path)], out=tmp_path / "out", **QUIET)
     tokswap.trim(base, [prose(tmp_path)], out=tmp_path / "out", keep_ids=True, **QUIET)
     assert open_checkpoint(tmp_path / "out").config["pad_token_id"] == 2
@@ -198,6 +199,13 @@ def test_positions_that_count_from_the_padding_keep_it(tmp_path: Path) -> None:
 
 def test_unigram_ids_have_no_gaps(tmp_path: Path) -> None:
     base = checkpoint(tmp_path / "base", families.unigram(), rows=160)
-    with pytest.raises(tokswap.TokswapError, match="places in its list"):
+    with pytest.raises(TokswapError, match="places in its list"):
         tokswap.trim(base.folder, [prose(tmp_path)], out=tmp_path / "out", keep_ids=True, **QUIET)
+    assert not (tmp_path / "out").exists()
+
+
+def test_more_tokens_than_there_are_cannot_be_kept(tmp_path: Path) -> None:
+    base = checkpoint(tmp_path / "base", families.byte_level(), rows=400)
+    with pytest.raises(TokswapError, match="can't be kept: the vocabulary has"):
+        tokswap.trim(base.folder, [prose(tmp_path)], out=tmp_path / "out", keep=10**6, **QUIET)
     assert not (tmp_path / "out").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tokswap.display.tables import Table, pairs
 from tokswap.display.text import amount, escape, label, words
+from tokswap.display.tokenizers import listed
 from tokswap.report import Report
 
 OTHERS = ("ordinary", "base")
@@ -19,9 +20,9 @@ def supertokens_tables(report: Report) -> list[Table]:
         (label(name), amount(figure) + (f" ({figure.note})" if figure.note else ""))
         for name, figure in figures.items()
     ]
-    rows += [("superwords, as", words(facts["superwords"]))]
+    rows += [("superwords, as", listed(facts["superwords"]))]
     if facts["unreachable_examples"]:
-        rows.append(("unreachable, as", words(facts["unreachable_examples"])))
+        rows.append(("unreachable, as", listed(facts["unreachable_examples"])))
     out = [pairs("Tokenizer", rows)]
     return out + [_beside(report, name) for name in OTHERS if f"{name}_overlap" in figures]
 
@@ -34,7 +35,7 @@ def extension_tables(report: Report) -> list[Table]:
         (label(name), amount(figure) + (f" ({figure.note})" if figure.note else ""))
         for name, figure in figures.items()
     ]
-    rows.append(("new tokens, as", words(facts["examples"])))
+    rows.append(("new tokens, as", listed(facts["examples"])))
     points = tuple((f"{int(n):,}", f"{100 * saved:.2f} %") for n, saved in facts["curve"])
     curve = Table("What they save of the text", ("tokens added", "tokens saved"), points, "rr")
     return [pairs("Tokenizer", rows), curve, _beside(report, "base")]

@@ -24,7 +24,7 @@ def comparison_tables(report: Report) -> list[Table]:
     """Return shared tokens, traits of each side, compression by text, and special roles."""
     facts = report.facts
     shared = [(label(name), _noted(figure)) for name, figure in report.figures.items()]
-    shared += [(f"only in {side}, as", _listed(facts[f"only_in_{side}"])) for side in "ab"]
+    shared += [(f"only in {side}, as", listed(facts[f"only_in_{side}"])) for side in "ab"]
     roles = tuple(
         (label(role), *(_maybe(text) for text in texts)) for role, texts in facts["special_roles"].items()
     )
@@ -128,12 +128,13 @@ def _traits(report: Report) -> Table:
     a, b = report.sections["a"], report.sections["b"]
     rows = [(label(name), _noted(a.figures[name]), _noted(b.figures[name])) for name in a.figures]
     rows += [
-        (label(name), _listed(a.facts[name]), _listed(b.facts[name])) for name in a.facts if name != "source"
+        (label(name), listed(a.facts[name]), listed(b.facts[name])) for name in a.facts if name != "source"
     ]
     return Table("Each tokenizer", ("", "a", "b"), tuple(rows))
 
 
-def _listed(value: Any) -> str:
+def listed(value: Any) -> str:
+    """Quote the tokens of a list, so that their spaces show; other values as they are."""
     return ", ".join(map(_quoted, value)) or "–" if isinstance(value, list) else words(value)
 
 

@@ -94,6 +94,11 @@ def trim_checkpoint(
         check_output(base, out, overwrite=overwrite)
     texts = evaluation_texts or {corpus.name: corpus.beginning(EVALUATED_BYTES) for corpus in corpora}
     vocab = vocab_of(base)
+    if size.keep is not None and size.keep > len(vocab):
+        raise TokswapError(
+            f"{size.keep:,} tokens can't be kept: the vocabulary has {len(vocab):,}",
+            "give a smaller --keep, or leave it out to keep what the text needs",
+        )
     before = _count(base.tokenizer, corpora, vocab.max_id + 1, "count", on_progress)
     kept = _choose(base, vocab, before, size)
     ids = new_ids(kept.ids, base, keep_ids=size.keep_ids, multiple=size.multiple)
