@@ -65,7 +65,7 @@ def evaluate(
 
     `texts` are files or folders of plain text, None standing for those that come with tokswap. `how` is passed on
     to `tokswap.evaluation.evaluate`: device, dtype, window_bytes, stride_bytes, max_bytes, sample_prompt,
-    segmentation, probe, seed, keep.
+    segmentation, probe, exact_bytes, seed, keep.
     Raises TokswapError for models, texts and settings that can't be used.
     """
     from tokswap.evaluation.evaluate import evaluate as score

@@ -19,6 +19,7 @@ EPILOG = options.examples(
     "tokswap evaluate smollm2",
     "tokswap evaluate gemma3-smollm2 --against gemma3 --report report.html",
     "tokswap evaluate gemma3-smollm2 --against gemma3 --segmentation --probe --max-bytes 4000",
+    "tokswap evaluate smollm2 --exact-bytes --max-bytes 1000",
     "tokswap evaluate gemma3-smollm2 --against gemma3 --fail-if 'bpb>1.10x' --fail-if 'bpb[french]>1.2x'",
 )
 
@@ -82,6 +83,13 @@ def evaluate(
             help="Also let both continue some prompts greedily: new tokens, repetition, what the base makes of it.",
         ),
     ] = False,
+    exact_bytes: Annotated[
+        bool,
+        typer.Option(
+            "--exact-bytes",
+            help="Also score every byte exactly, summed over all tokens that it may be the beginning of.",
+        ),
+    ] = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -115,7 +123,7 @@ def evaluate(
         "max_bytes": max_bytes,
     }
     given = {name: value for name, value in how.items() if value is not None}
-    given |= {"segmentation": segmentation, "probe": probe}
+    given |= {"segmentation": segmentation, "probe": probe, "exact_bytes": exact_bytes}
     with progress(("evaluate",)) as on_progress:
         result = api.evaluate(model, against=against, texts=text, on_progress=on_progress, **given)
     result = with_gates(result, fail_if or [])

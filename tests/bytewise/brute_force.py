@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -66,7 +67,9 @@ class BruteForce:
     def __init__(self, tokenizer: dict[str, Any], kind: str = "llama", seed: int = 0) -> None:
         self.tokenizer = tokenizer
         self.vocab: Vocab = read_vocab(tokenizer, {"bos_token": "<s>", "eos_token": "</s>"})
-        self.model = tiny_model(kind, rows=len(self.vocab), seed=seed, initializer_range=0.15)  # logits of some units
+        self.model = tiny_model(
+            kind, rows=len(self.vocab), seed=seed, initializer_range=0.15
+        )  # logits of some units
         self.lm: LanguageModel = wrap_model(self.model, known_ids=self.vocab.ids)
         self.engine = load_tokenizer(tokenizer)
         self.text_ids = [int(i) for i in self.vocab.ids if not self.vocab.is_special(int(i))]
@@ -112,7 +115,7 @@ class BruteForce:
         ranks = {tuple(pair): rank for rank, pair in enumerate(self.tokenizer["model"]["merges"])}
         parts = [CHARS[b] for b in content]
         while True:
-            found = [(ranks[a, b], i) for i, (a, b) in enumerate(zip(parts, parts[1:], strict=False)) if (a, b) in ranks]
+            found = [(ranks[a, b], i) for i, (a, b) in enumerate(pairwise(parts)) if (a, b) in ranks]
             if not found:
                 return [self.tokenizer["model"]["vocab"][part] for part in parts]
             _, at = min(found)

@@ -35,7 +35,10 @@ def test_next_byte_agrees_with_every_token_string(
         found = model.next_byte(content[:n])
         prefix = front + content[:n]
         true = np.asarray([brute.probability(prefix + bytes([b])) for b in range(256)])
-        whole = next((its for its in brute.covers(prefix) if brute.decode(its) == prefix and brute.canonical(its)), None)
+        whole = next(
+            (its for its in brute.covers(prefix) if brute.decode(its) == prefix and brute.canonical(its)),
+            None,
+        )
         end = 0.0 if whole is None else math.exp(brute.log_probability((*whole, 1)))
         true = np.append(true, end)
         assert found.probabilities == pytest.approx(true / true.sum(), abs=1e-6)
@@ -92,9 +95,12 @@ def test_refuses_tokenizers_that_lose_bytes(tmp_path: Path) -> None:
 
 
 def _wordpiece() -> dict[str, object]:
-    return {"type": "WordPiece", "vocab": {"<s>": 0, "a": 1}, "unk_token": "<s>", "max_input_chars_per_word": 9} | {
-        "continuing_subword_prefix": "##"
-    }
+    return {
+        "type": "WordPiece",
+        "vocab": {"<s>": 0, "a": 1},
+        "unk_token": "<s>",
+        "max_input_chars_per_word": 9,
+    } | {"continuing_subword_prefix": "##"}
 
 
 def test_the_prompt_boundary_problem(tmp_path: Path) -> None:

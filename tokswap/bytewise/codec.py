@@ -29,15 +29,16 @@ CONTEXT_TOKENS = 4
 HARMLESS = {"Prepend", "NFC"}
 """Normalisers that leave a text as it is, but for a space in front; NFC text passes NFC, and other text is refused."""
 
-CROSSING = re.compile(rb"[^ ] ")
+VISIBLE = range(0x21, 0x7F)
+CROSSING = re.compile(rb"[!-~] ")
 
 
 @dataclass(frozen=True)
 class ByteCodec:
     """Tokens as byte strings in their order, and the tokenizer that says which of them make up a text.
 
-    `keys` are the bytes of every text token, sorted, `ids` Int[n] those tokens' ids; `spaces_split` says that a
-    token which begins with a space never depends on a character before it that is none.
+    `keys` are the bytes of every text token, sorted, `ids` Int[n] those tokens' ids; `apart` are the visible
+    ASCII bytes after which a token that begins with a space is always a new one, whatever else stands there.
     """
 
     engine: Any
@@ -46,7 +47,7 @@ class ByteCodec:
     keys: tuple[bytes, ...]
     ids: NDArray[np.int64]
     byte_ids: Mapping[int, int]
-    spaces_split: bool
+    apart: frozenset[int]
     alone: dict[int, bool] = field(default_factory=dict[int, bool])
 
     def encode(self, content: bytes) -> list[int] | None:
@@ -66,7 +67,10 @@ class ByteCodec:
         encoded = self.engine.encode_batch_fast(list(whole.values()), add_special_tokens=False)
         for i, found in zip(whole, encoded, strict=True):
             out[i] = found.ids
-        return [its if its is None or self.decode(its) == c else None for its, c in zip(out, contents, strict=True)]
+        return [
+            its if its is None or self.decode(its) == c else None
+            for its, c in zip(out, contents, strict=True)
+        ]
 
     def decode(self, ids: Sequence[int]) -> bytes:
         """Return the exact bytes of ids."""
@@ -82,7 +86,7 @@ class ByteCodec:
         context, content = self._context(ids)
         out = np.zeros(len(candidates), dtype=np.bool_)
         tokens = [self.vocab.bytes_of(i) for i in candidates]
-        split = self.spaces_split and content[-1:].isascii() and not content[-1:].isspace()
+        split = bool(content) and content[-1] in self.apart
         apart = [split and token[:1] == b" " for token in tokens]
         alone = self._alone([c for c, its in zip(candidates, apart, strict=True) if its])
         ask = [i for i, its in enumerate(apart) if not its]
@@ -106,7 +110,9 @@ class ByteCodec:
     def _alone(self, ids: Sequence[int]) -> list[bool]:
         """Return for each token whether it is canonical with nothing before it; asked once."""
         unknown = [i for i in ids if i not in self.alone]
-        for i, found in zip(unknown, self.encode_many([self.vocab.bytes_of(i) for i in unknown]), strict=True):
+        for i, found in zip(
+            unknown, self.encode_many([self.vocab.bytes_of(i) for i in unknown]), strict=True
+        ):
             self.alone[i] = found == [i]
         return [self.alone[i] for i in ids]
 
@@ -129,27 +135,41 @@ def make_codec(tokenizer: Mapping[str, Any], vocab: Vocab, name: str = "the toke
     pairs = sorted((vocab.tokens[i], int(vocab.ids[i])) for i in np.flatnonzero(text) if vocab.tokens[i])
     keys = tuple(token for token, _ in pairs)
     byte_level = is_byte_level(tokenizer)
+    # No BPE merges across two bytes that stand together in no token, and none of the known patterns looks over
+    # a space at what stands before it.
     known = not byte_level or gguf_name(tokenizer.get("pre_tokenizer")) is not None
+    crossed = {found[0] for key in keys for found in CROSSING.findall(key)}
     return ByteCodec(
         engine=load_tokenizer(_as_it_stands(tokenizer), name),
         vocab=vocab,
         byte_level=byte_level,
         keys=keys,
         ids=np.asarray([token_id for _, token_id in pairs], dtype=np.int64),
-        byte_ids={t[0]: int(i) for t, i, k in zip(vocab.tokens, vocab.ids, vocab.kinds, strict=True) if k == Kind.BYTE},
-        spaces_split=known and not any(map(CROSSING.search, keys)),
+        byte_ids={
+            t[0]: int(i)
+            for t, i, k in zip(vocab.tokens, vocab.ids, vocab.kinds, strict=True)
+            if k == Kind.BYTE
+        },
+        apart=frozenset(VISIBLE) - crossed if known else frozenset(),
     )
 
 
 def _refuse_lossy(tokenizer: Mapping[str, Any], name: str) -> None:
     model = tokenizer["model"]
-    if model.get("type") != "BPE" or model.get("end_of_word_suffix") or model.get("continuing_subword_prefix"):
+    if (
+        model.get("type") != "BPE"
+        or model.get("end_of_word_suffix")
+        or model.get("continuing_subword_prefix")
+    ):
         raise TokswapError(
             f"{name} is no BPE over the bytes of a text ({model.get('type')})",
             "exact byte probabilities are there for byte-level BPE and SentencePiece's; leave --exact-bytes out",
         )
     for step in steps(tokenizer.get("normalizer"), "normalizers"):
-        spaces = step.get("type") == "Replace" and (step.get("pattern"), step.get("content")) == (_SPACE, SPACE_MARK)
+        spaces = step.get("type") == "Replace" and (step.get("pattern"), step.get("content")) == (
+            _SPACE,
+            SPACE_MARK,
+        )
         if step.get("type") not in HARMLESS and not spaces:
             raise TokswapError(
                 f"{name} changes texts before it reads them ({step.get('type')}), so that bytes are lost",

@@ -56,7 +56,9 @@ class ByteModel:
     kept.
     """
 
-    def __init__(self, lm: LanguageModel, arm: Arm, codec: ByteCodec, *, tolerance: float = TOLERANCE) -> None:
+    def __init__(
+        self, lm: LanguageModel, arm: Arm, codec: ByteCodec, *, tolerance: float = TOLERANCE
+    ) -> None:
         self.codec = codec
         self.start_id = arm.start_id
         self.ends = sorted(i for i in end_tokens(arm) if i < lm.rows)
@@ -74,13 +76,17 @@ class ByteModel:
         strings = self._beginnings(content)
         log_weights, after = self._reader.read(list(strings.values()))
         weights = np.exp(log_weights - log_weights.max())
-        table = [_Candidates.at(self.codec, content[end:], its) for end, its in zip(strings, after, strict=True)]
+        table = [
+            _Candidates.at(self.codec, content[end:], its) for end, its in zip(strings, after, strict=True)
+        ]
         mass = [w * its.probabilities for w, its in zip(weights, table, strict=True)]
         kept = self._canonical(list(strings.values()), table, mass)
         out = np.zeros(END + 1)
         for end, its, masses in zip(strings, table, kept, strict=True):
             out += its.by_next_byte(self.codec, len(content) - end, masses)
-        covered = sum(float(masses.sum()) for end, masses in zip(strings, kept, strict=True) if end < len(content))
+        covered = sum(
+            float(masses.sum()) for end, masses in zip(strings, kept, strict=True) if end < len(content)
+        )
         if len(content) in strings:
             here = list(strings).index(len(content))
             out[END] = weights[here] * float(np.exp(after[here][self.ends]).sum())
@@ -97,7 +103,9 @@ class ByteModel:
             if ids is not None:
                 out[end] = ids
         if not out:
-            raise TokswapError(f"{content[-20:]!r} ends in bytes that no text has", "give the beginning of a text")
+            raise TokswapError(
+                f"{content[-20:]!r} ends in bytes that no text has", "give the beginning of a text"
+            )
         return out
 
     def _canonical(
@@ -140,7 +148,9 @@ class _Candidates:
     def by_next_byte(self, codec: ByteCodec, at: int, masses: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum masses by the byte that the token has at a place; tokens that end before it have none."""
         keys = codec.keys[self.low : self.low + len(masses)]
-        bytes_there = np.fromiter((key[at] if len(key) > at else END for key in keys), np.int64, count=len(keys))
+        bytes_there = np.fromiter(
+            (key[at] if len(key) > at else END for key in keys), np.int64, count=len(keys)
+        )
         out = np.bincount(bytes_there, weights=masses, minlength=END + 1)
         out[END] = 0.0
         return out

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,13 +39,11 @@ class Reader:
         Those of the strings are relative to the beginning that all strings of the call share.
         """
         full: list[Ids] = [(self.start_id, *its) for its in strings]
-        shared = max(1, len(os.path.commonprefix(full)))
+        shared = max(1, _shared(full))
         needed = {its[:n]: None for its in full for n in range(shared, len(its) + 1)}
         self._read([its for its in needed if its not in self._logs])
         self._forget(needed)
-        weights = [
-            sum(float(self._logs[its[:n]][its[n]]) for n in range(shared, len(its))) for its in full
-        ]
+        weights = [sum(float(self._logs[its[:n]][its[n]]) for n in range(shared, len(its))) for its in full]
         return np.asarray(weights), [self._logs[its] for its in full]
 
     def _read(self, missing: Sequence[Ids]) -> None:
@@ -54,7 +52,7 @@ class Reader:
 
         if not missing:
             return
-        held = tuple(os.path.commonprefix(list(missing)))[:-1] if self._trees else ()
+        held = missing[0][: _shared(missing) - 1] if self._trees else ()
         tree = Tree()
         nodes = [tree.add(its[len(held) :]) for its in missing]
         wanted = self._states(tree, held)[nodes]  # (n d)
@@ -75,7 +73,7 @@ class Reader:
 
         if self._past is None:
             self._past = DynamicCache()
-        kept = len(os.path.commonprefix([self._held, ids]))
+        kept = _shared([self._held, ids])
         if kept < len(self._held):
             self._past.crop(kept - len(self._held))
         self._held = ids
@@ -90,3 +88,8 @@ class Reader:
         others = [its for its in self._logs if its not in needed]
         for its in others[: max(0, len(self._logs) - max(KEPT_STRINGS, len(needed)))]:
             del self._logs[its]
+
+
+def _shared(strings: Sequence[Ids]) -> int:
+    """Return how many ids all strings begin with."""
+    return sum(1 for _ in takewhile(lambda its: len(set(its)) == 1, zip(*strings, strict=False)))

@@ -55,7 +55,9 @@ class Ensemble:
     ) -> None:
         given = np.full(len(models), 1.0) if weights is None else np.asarray(weights, dtype=np.float64)
         if not len(models) or given.shape != (len(models),) or not (given >= 0).all() or not given.sum() > 0:
-            raise TokswapError("an ensemble has no shares for its models", "give one weight a model, none below 0")
+            raise TokswapError(
+                "an ensemble has no shares for its models", "give one weight a model, none below 0"
+            )
         self.models = tuple(models)
         self.weights = given / given.sum()
         self.how = how

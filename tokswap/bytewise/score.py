@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -101,7 +101,7 @@ def _window_nats(
     weights = _weights(tree, logs.of_nodes)
     nodes = tree.branch(tree.add(path, tree.add([start_id])))
     least = np.full(len(content) + 1, -np.inf)
-    for at, (low, high) in enumerate(zip(ends, ends[1:], strict=False), 1):
+    for at, (low, high) in enumerate(pairwise(ends), 1):
         least[low + 1 : high + 1] = weights[nodes[at]]
     starts = [
         Start(p.end, p.ids, weights[p.node], low, its, p.given)

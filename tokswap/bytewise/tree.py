@@ -73,14 +73,22 @@ def takes_trees(lm: LanguageModel) -> bool:
     import torch
 
     config = lm.model.config.get_text_config()
-    if lm.states_are_logits or (getattr(config, "sliding_window", None) and not getattr(config, "layer_types", None)):
+    if lm.states_are_logits or (
+        getattr(config, "sliding_window", None) and not getattr(config, "layer_types", None)
+    ):
         return False
     tree = Tree()
     for branch in PROBE:
         tree.add([i % lm.rows for i in branch])
     try:
         packed, rows = tree_states(lm, tree), row_states(lm, tree)
-    except (TypeError, ValueError, RuntimeError, IndexError, KeyError):  # as models refuse a mask of this shape
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        IndexError,
+        KeyError,
+    ):  # as models refuse a mask of this shape
         return False
     gap = float(torch.linalg.vector_norm((packed - rows).float()))
     return gap <= SAME[lm.dtype.itemsize] * float(torch.linalg.vector_norm(rows.float()))
@@ -101,7 +109,9 @@ def tree_states(
     away = (length + depths)[:, None] - np.concatenate([before, length + depths])[None]  # (N P+N)
     ids = torch.tensor([tree.ids], device=lm.device)
     positions = torch.from_numpy(length + depths)[None].to(lm.device)
-    cache: dict[str, Any] = {"use_cache": past is not None} | ({} if past is None else {_cache_name(lm): past})
+    cache: dict[str, Any] = {"use_cache": past is not None} | (
+        {} if past is None else {_cache_name(lm): past}
+    )
     with torch.no_grad(), captured(lm.model, skip_head=True) as caught:
         lm.model(input_ids=ids, attention_mask=_masks(lm, sees, away), position_ids=positions, **cache)
     if past is not None and not keep:
