@@ -88,7 +88,7 @@ def heal(
         typer.Option(
             "--rate",
             metavar="X",
-            help="Learning rate of the body at its height (default: 0.0002); not for --rung rows.",
+            help="Learning rate of the body at its height (default: 0.0002); not with rows.",
         ),
     ] = None,
     rank: Annotated[
@@ -97,7 +97,7 @@ def heal(
             "--rank",
             metavar="N",
             min=1,
-            help="Rank of what the body learns (default: 64); not for --rung rows.",
+            help="Rank of what the body learns (default: 64); not with rows.",
         ),
     ] = None,
     gradient_checkpointing: Annotated[

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tiny_models import byte_level, checkpoint, lower_casing
 from tokswap.bytewise import END, ByteModel, Ensemble, NextByte, byte_model, continue_bytes, reader
 from tokswap.errors import TokswapError
 from tokswap.evaluation.arm import Arm, open_arm
+from tokswap.sources import open_source
 
 
 def model_of(brute: BruteForce, folder: Path) -> ByteModel:
@@ -115,3 +117,14 @@ def test_the_prompt_boundary_problem(tmp_path: Path) -> None:
     cut = text.encode()[: text.encode().index(long) + 1]
     found = bytewise.next_byte(cut).probabilities
     assert found[long[1]] > 0 and json.dumps(found.tolist())
+
+
+def test_the_example_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "examples"))
+    import next_bytes
+
+    folders = [str(checkpoint(tmp_path / str(n), byte_level(n), seed=n).folder) for n in (20, 44)]
+    written = next_bytes.main([*folders, "--prompt", "The harb", "--bytes", "3"])
+    models = [byte_model(open_source(folder)) for folder in folders]
+    assert written == continue_bytes(Ensemble(models), b"The harb", most_bytes=3, temperature=0)
+    assert "The harb|" in capsys.readouterr().out
