@@ -77,6 +77,27 @@ def evaluate(
     return score(checkpoint, chosen, against=base, on_progress=on_progress, **how)
 
 
+def evaluate_tasks(
+    model: Source,
+    tasks: Sequence[str],
+    *,
+    limit: int | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    on_progress: Progress | None = None,
+) -> Report:
+    """Run lm-eval's tasks on a model: names that it knows, or paths of a task's .yaml.
+
+    `limit` takes only so many examples of each. Raises TokswapError without the extra `eval` and for tasks that can't
+    be run.
+    """
+    from tokswap.evaluation.tasks import evaluate_tasks as run
+    from tokswap.sources import open_source
+
+    checkpoint = open_source(fspath(model), on_progress=on_progress)
+    return run(checkpoint, tasks, limit=limit, device=device, dtype=dtype, on_progress=on_progress)
+
+
 def leaderboard(
     recipe: Source | Mapping[str, Any],
     *,

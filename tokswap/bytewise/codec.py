@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,8 @@ class ByteCodec:
     """Tokens as byte strings in their order, and the tokenizer that says which of them make up a text.
 
     `keys` are the bytes of every text token, sorted, `ids` Int[n] those tokens' ids; `apart` are the visible
-    ASCII bytes after which a token that begins with a space is always a new one, whatever else stands there.
+    ASCII bytes after which a token that begins with a space is always a new one, whatever else stands there; `spaced`
+    Bool[n] are those tokens, and `alone` Int[n] says which are canonical by themselves, -1 until it is asked.
     """
 
     engine: Any
@@ -48,7 +49,8 @@ class ByteCodec:
     ids: NDArray[np.int64]
     byte_ids: Mapping[int, int]
     apart: frozenset[int]
-    alone: dict[int, bool] = field(default_factory=dict[int, bool])
+    spaced: NDArray[np.bool_]
+    alone: NDArray[np.int8]
 
     def encode(self, content: bytes) -> list[int] | None:
         """Return the canonical ids of bytes; None where there are none (no UTF-8, or text that it would change)."""
@@ -81,19 +83,17 @@ class ByteCodec:
         low = bisect_left(self.keys, start)
         return low, bisect_left(self.keys, _after(start), lo=low) if start.strip(b"\xff") else len(self.keys)
 
-    def may_follow(self, ids: Sequence[int], candidates: Sequence[int]) -> NDArray[np.bool_]:
-        """Return Bool[n]: whether `ids`, a canonical string, stays canonical with each candidate after it."""
+    def may_follow(self, ids: Sequence[int], places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return Bool[n]: whether `ids`, a canonical string, stays canonical with the token at each place after it."""
         context, content = self._context(ids)
-        out = np.zeros(len(candidates), dtype=np.bool_)
-        tokens = [self.vocab.bytes_of(i) for i in candidates]
+        out = np.ones(len(places), dtype=np.bool_)
         split = bool(content) and content[-1] in self.apart
-        apart = [split and token[:1] == b" " for token in tokens]
-        alone = self._alone([c for c, its in zip(candidates, apart, strict=True) if its])
-        ask = [i for i, its in enumerate(apart) if not its]
-        found = self.encode_many([content + tokens[i] for i in ask])
+        apart = self.spaced[places] if split else np.zeros(len(places), dtype=np.bool_)
+        out[apart] = self._alone(places[apart])
+        ask = np.flatnonzero(~apart).tolist()
+        found = self.encode_many([content + self.keys[places[i]] for i in ask])
         for i, its in zip(ask, found, strict=True):
-            out[i] = its == [*context, candidates[i]]
-        out[np.asarray(apart, dtype=np.bool_)] = alone
+            out[i] = its == [*context, int(self.ids[places[i]])]
         return out
 
     def _context(self, ids: Sequence[int]) -> tuple[list[int], bytes]:
@@ -107,14 +107,12 @@ class ByteCodec:
             size *= 2
         return list(ids), self.decode(ids)
 
-    def _alone(self, ids: Sequence[int]) -> list[bool]:
+    def _alone(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return for each token whether it is canonical with nothing before it; asked once."""
-        unknown = [i for i in ids if i not in self.alone]
-        for i, found in zip(
-            unknown, self.encode_many([self.vocab.bytes_of(i) for i in unknown]), strict=True
-        ):
-            self.alone[i] = found == [i]
-        return [self.alone[i] for i in ids]
+        unknown = places[self.alone[places] < 0]
+        found = self.encode_many([self.keys[i] for i in unknown])
+        self.alone[unknown] = [its == [int(self.ids[i])] for i, its in zip(unknown, found, strict=True)]
+        return self.alone[places] > 0
 
     def _cut(self, head: str, tail: bytes) -> list[int] | None:
         """Encode text that goes on with the first bytes of a character."""
@@ -151,6 +149,8 @@ def make_codec(tokenizer: Mapping[str, Any], vocab: Vocab, name: str = "the toke
             if k == Kind.BYTE
         },
         apart=frozenset(VISIBLE) - crossed if known else frozenset(),
+        spaced=np.asarray([key[:1] == b" " for key in keys], dtype=np.bool_),
+        alone=np.full(len(keys), -1, dtype=np.int8),
     )
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tokswap.bytewise.codec import ByteCodec
 
-TOLERANCE = 1e-9
+TOLERANCE = 1e-7
 """Share of a probability, for each place where a token may begin, that is added without a look at whether its tokens
 are canonical: thousands of tokens have next to no probability, and each look costs microseconds."""
 
@@ -93,7 +93,7 @@ def _canonical(
         share = out * np.exp(np.minimum(start.log_weight - floor, 700))
     rising = np.argsort(share)
     asked = rising[np.cumsum(share[rising]) > tolerance]
-    ids = codec.ids[start.low + asked]
-    may = codec.may_follow(start.ids, ids.tolist())
-    out[asked[~may & (ids != start.given)]] = 0.0
+    places = start.low + asked
+    may = codec.may_follow(start.ids, places)
+    out[asked[~may & (codec.ids[places] != start.given)]] = 0.0
     return out

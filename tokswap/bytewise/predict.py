@@ -125,7 +125,7 @@ class ByteModel:
             left -= float(flat[part].sum())
             for i in np.unique(owner[part]):
                 its = place[part[owner[part] == i]]
-                may = self.codec.may_follow(strings[i], table[i].ids[its].tolist())
+                may = self.codec.may_follow(strings[i], table[i].low + its)
                 out[i][its[~may]] = 0.0
                 sound += float(out[i][its].sum())
         return out
@@ -136,14 +136,12 @@ class _Candidates:
     """Tokens of the codec's order from `low` on, and their probabilities after one string."""
 
     low: int
-    ids: NDArray[np.int64]
     probabilities: NDArray[np.float64]
 
     @classmethod
     def at(cls, codec: ByteCodec, start: bytes, logs: NDArray[np.float32]) -> _Candidates:
         low, high = codec.starting_with(start)
-        ids = codec.ids[low:high]
-        return cls(low, ids, np.exp(logs[ids].astype(np.float64)))
+        return cls(low, np.exp(logs[codec.ids[low:high]].astype(np.float64)))
 
     def by_next_byte(self, codec: ByteCodec, at: int, masses: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum masses by the byte that the token has at a place; tokens that end before it have none."""
