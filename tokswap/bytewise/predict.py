@@ -149,7 +149,7 @@ class _Candidates:
         bytes_there = np.fromiter(
             (key[at] if len(key) > at else END for key in keys), np.int64, count=len(keys)
         )
-        out = np.bincount(bytes_there, weights=masses, minlength=END + 1)
+        out = np.bincount(bytes_there, weights=masses, minlength=END + 1).astype(np.float64)
         out[END] = 0.0
         return out
 

@@ -151,7 +151,7 @@ def _cache_name(lm: LanguageModel) -> str:
 def _masks(lm: LanguageModel, sees: NDArray[np.bool_], away: NDArray[np.int64]) -> Tensor | dict[str, Tensor]:
     """Return what is added to attention (1 1 N P+N): one mask, or one for each kind of layer that the model has."""
     config = lm.model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ())
+    kinds: set[str] = set(getattr(config, "layer_types", None) or ())
     if "sliding_attention" not in kinds:
         return _mask(lm, sees)
     near = sees & (away < int(config.sliding_window))
