@@ -65,7 +65,7 @@ def evaluate(
 
     `texts` are files or folders of plain text, None standing for those that come with tokswap. `how` is passed on
     to `tokswap.evaluation.evaluate`: device, dtype, window_bytes, stride_bytes, max_bytes, sample_prompt,
-    segmentation, probe, seed, keep.
+    segmentation, probe, exact_bytes, seed, keep.
     Raises TokswapError for models, texts and settings that can't be used.
     """
     from tokswap.evaluation.evaluate import evaluate as score
@@ -75,6 +75,27 @@ def evaluate(
     checkpoint = open_source(fspath(model), on_progress=on_progress)
     base = None if against is None else open_source(fspath(against), on_progress=on_progress)
     return score(checkpoint, chosen, against=base, on_progress=on_progress, **how)
+
+
+def evaluate_tasks(
+    model: Source,
+    tasks: Sequence[str],
+    *,
+    limit: int | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    on_progress: Progress | None = None,
+) -> Report:
+    """Run lm-eval's tasks on a model: names that it knows, or paths of a task's .yaml.
+
+    `limit` takes only so many examples of each. Raises TokswapError without the extra `eval` and for tasks that can't
+    be run.
+    """
+    from tokswap.evaluation.tasks import evaluate_tasks as run
+    from tokswap.sources import open_source
+
+    checkpoint = open_source(fspath(model), on_progress=on_progress)
+    return run(checkpoint, tasks, limit=limit, device=device, dtype=dtype, on_progress=on_progress)
 
 
 def leaderboard(

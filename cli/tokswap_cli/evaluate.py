@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tokswap.errors import TokswapError
 from tokswap_cli import options, output
 from tokswap_cli.pages import check_page, write_page
 from tokswap_cli.progress import progress
@@ -19,6 +20,7 @@ EPILOG = options.examples(
     "tokswap evaluate smollm2",
     "tokswap evaluate gemma3-smollm2 --against gemma3 --report report.html",
     "tokswap evaluate gemma3-smollm2 --against gemma3 --segmentation --probe --max-bytes 4000",
+    "tokswap evaluate smollm2 --exact-bytes --max-bytes 1000",
     "tokswap evaluate gemma3-smollm2 --against gemma3 --fail-if 'bpb>1.10x' --fail-if 'bpb[french]>1.2x'",
 )
 
@@ -82,6 +84,28 @@ def evaluate(
             help="Also let both continue some prompts greedily: new tokens, repetition, what the base makes of it.",
         ),
     ] = False,
+    exact_bytes: Annotated[
+        bool,
+        typer.Option(
+            "--exact-bytes",
+            help="Also score every byte exactly, summed over all tokens that it may be the beginning of.",
+        ),
+    ] = False,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            "--tasks",
+            metavar="NAMES",
+            help="Run lm-eval's tasks in place of all that, e.g. --tasks hellaswag,mine/task.yaml "
+            "(pip install 'tokswap[eval]').",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", metavar="N", min=1, help="Take only N examples of each task, e.g. --limit 100."
+        ),
+    ] = None,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -102,6 +126,22 @@ def evaluate(
     from tokswap import api
     from tokswap.evaluation.gate import check_gate
 
+    if tasks is not None:
+        clash = {"--against": against, "--text": text, "--fail-if": fail_if, "--report": report}
+        _no_options_beside_tasks([name for name, value in clash.items() if value])
+        names = [name.strip() for name in tasks.split(",") if name.strip()]
+        with progress(("evaluate",)) as on_progress:
+            output.show(
+                api.evaluate_tasks(
+                    model,
+                    names,
+                    limit=limit,
+                    device=device or "auto",
+                    dtype=dtype or "auto",
+                    on_progress=on_progress,
+                )
+            )
+        return
     if fail_if:  # a slip in one should not cost an evaluation
         names = api.texts_of(text)
         for expression in fail_if:
@@ -115,7 +155,7 @@ def evaluate(
         "max_bytes": max_bytes,
     }
     given = {name: value for name, value in how.items() if value is not None}
-    given |= {"segmentation": segmentation, "probe": probe}
+    given |= {"segmentation": segmentation, "probe": probe, "exact_bytes": exact_bytes}
     with progress(("evaluate",)) as on_progress:
         result = api.evaluate(model, against=against, texts=text, on_progress=on_progress, **given)
     result = with_gates(result, fail_if or [])
@@ -134,6 +174,11 @@ def with_gates(report: Report, expressions: Sequence[str]) -> Report:
     outcomes = [(expression, *gate(report, expression)) for expression in expressions]
     gates = [{"expression": e, "failed": failed, "sentence": sentence} for e, failed, sentence in outcomes]
     return replace(report, facts={**report.facts, "gates": gates})
+
+
+def _no_options_beside_tasks(given: Sequence[str]) -> None:
+    if given:
+        raise TokswapError(f"{given[0]} says nothing about tasks", f"leave {given[0]} out, or --tasks")
 
 
 def _leave(report: Report) -> None:

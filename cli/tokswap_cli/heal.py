@@ -86,12 +86,19 @@ def heal(
     rate: Annotated[
         float | None,
         typer.Option(
-            "--rate", metavar="X", help="Learning rate of the body at its height (default: 0.0002)."
+            "--rate",
+            metavar="X",
+            help="Learning rate of the body at its height (default: 0.0002); not with rows.",
         ),
     ] = None,
     rank: Annotated[
         int | None,
-        typer.Option("--rank", metavar="N", min=1, help="Rank of what the body learns (default: 64)."),
+        typer.Option(
+            "--rank",
+            metavar="N",
+            min=1,
+            help="Rank of what the body learns (default: 64); not with rows.",
+        ),
     ] = None,
     gradient_checkpointing: Annotated[
         bool,

@@ -27,7 +27,8 @@ HOW: dict[str, Any] = {"steps": 6, "rank": 4, "step_bytes": 1024, "evaluate": Fa
 
 def healed(pair: tuple[Path, Path], out: Path, text: Path, rung: str = "lm", **more: Any) -> Report:
     base, moved = pair
-    return tokswap.heal(moved, base=base, out=out, texts=[text], rung=rung, **HOW | more)
+    how = {name: value for name, value in HOW.items() if (rung, name) != ("rows", "rank")} | more
+    return tokswap.heal(moved, base=base, out=out, texts=[text], rung=rung, **how)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -293,6 +294,8 @@ def test_what_is_no_time_is_refused(words: str) -> None:
         ({"rate": float("nan")}, "rate"),
         ({"rank": 0}, "rank"),
         ({"ranks": 3}, "ranks"),
+        ({"rung": "rows", "rate": 1e-3}, "the rate is the body's"),
+        ({"rung": "rows", "rank": 8}, "the rank is the body's"),
     ],
 )
 def test_settings_that_can_not_be_are_refused(fields: dict[str, Any], match: str) -> None:
@@ -306,3 +309,16 @@ def test_rates_rise_and_fall() -> None:
     assert factors[top] == pytest.approx(1) and 0 < top < 10
     assert factors[: top + 1] == sorted(factors[: top + 1])
     assert factors[top:] == sorted(factors[top:], reverse=True) and factors[-1] == pytest.approx(0.1)
+
+
+def test_what_was_never_moved_is_refused(tied: tuple[Path, Path], text: Path, tmp_path: Path) -> None:
+    base, _ = tied
+    with pytest.raises(tokswap.TokswapError, match="never moved"):
+        healed((base, base), tmp_path / "out", text)
+    with pytest.raises(tokswap.TokswapError, match=r"no tokswap\.json that names its base") as caught:
+        tokswap.heal(base, out=tmp_path / "out", texts=[text], **HOW)
+    assert "--base" in caught.value.hint and not (tmp_path / "out").exists()
+
+
+def test_one_step_is_one_step(tied: tuple[Path, Path], text: Path, tmp_path: Path) -> None:
+    assert healed(tied, tmp_path / "out", text, steps=1).facts["length"] == "1 step"

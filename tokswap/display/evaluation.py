@@ -35,6 +35,12 @@ PROBE = (
     ("base_greedy_text_bits", "of its own text"),
     ("always_emitted_tokens", "tokens that are always emitted"),
 )
+EXACT_HEADS = {
+    "base_bits_per_byte": "base, its tokens",
+    "base_exact_bits_per_byte": "base, exact",
+    "bits_per_byte": "model, its tokens",
+    "exact_bits_per_byte": "model, exact",
+}
 CONDITIONS = ("start_token", "window_bytes", "stride_bytes", "interval", "device", "dtype", "note")
 
 
@@ -43,6 +49,7 @@ def evaluation_tables(report: Report) -> list[Table]:
     out = [
         _gates(report),
         _bits(report),
+        _exact(report),
         _parts(report),
         _new_tokens(report),
         _probe(report),
@@ -87,6 +94,19 @@ def _bits(report: Report) -> Table:
 def _new_tokens(report: Report) -> Table:
     rows = [(text, amount(report.figures[name])) for name, text in NEW_TOKENS if name in report.figures]
     return Table("New tokens, all texts", ("", ""), tuple(rows), "lr")
+
+
+def _exact(report: Report) -> Table:
+    """Return exact bits per byte beside the canonical tokens'; no rows where they were not asked for."""
+    names = ("base_bits_per_byte", "base_exact_bits_per_byte") if has_base(report) else ()
+    names = (*names, "bits_per_byte", "exact_bits_per_byte")
+    heads = [EXACT_HEADS[name] for name in names]
+    rows = tuple(
+        (escape(name), *(amount(its.figures.get(n)) for n in names))
+        for name, its in scored(report)
+        if "exact_bits_per_byte" in its.figures
+    )
+    return Table("Exact bits per byte", ("text", *heads), rows, "l" + "r" * len(names))
 
 
 def _parts(report: Report) -> Table:

@@ -15,6 +15,7 @@ from tokswap.align import align
 from tokswap.errors import TokswapError
 from tokswap.evaluation.arm import Arm, Tokenized, document_windows, fit_windows, open_arm
 from tokswap.evaluation.bootstrap import CHUNK_BYTES
+from tokswap.evaluation.exact import ByteNats, codec_of, exact_figures, score_exactly
 from tokswap.evaluation.figures import segmentation_figures, text_figures
 from tokswap.evaluation.kept import Kept
 from tokswap.evaluation.probe import Written, bits_of, default_prompts, probe_facts, probe_figures, write_on
@@ -25,6 +26,7 @@ from tokswap.evaluation.texts import Text
 from tokswap.report import Figure, Report
 
 if TYPE_CHECKING:
+    from tokswap.bytewise.codec import ByteCodec
     from tokswap.checkpoint import Checkpoint
     from tokswap.evaluation.language_model import LanguageModel
 
@@ -66,7 +68,7 @@ class _Result:
     """One arm's documents by text, how it was run, and what it writes.
 
     `segmented`: the base's score of the model's segmentation, by text. `bits` are its bits per byte of what model
-    and base wrote.
+    and base wrote. `exact` are the exact nats of each byte of each document, by text.
     """
 
     scored: Mapping[str, list[Scored]]
@@ -74,6 +76,7 @@ class _Result:
     segmented: Mapping[str, list[Scored]] = field(default_factory=dict[str, "list[Scored]"])
     written: Written | None = None
     bits: tuple[float | None, float | None] = (None, None)
+    exact: ByteNats = field(default_factory=dict[str, "list[NDArray[np.float64]]"])
 
 
 def evaluate(
@@ -89,6 +92,7 @@ def evaluate(
     sample_prompt: str | None = PROMPT,
     segmentation: bool = False,
     probe: bool = False,
+    exact_bytes: bool = False,
     seed: int = 0,
     keep: str | Path | None = None,
     on_progress: Progress | None = None,
@@ -98,8 +102,9 @@ def evaluate(
     Both arms see the same bytes with the same bytes of context, after their own start token. `stride_bytes` None is
     half a window; `max_bytes` shortens each text; `sample_prompt` None leaves out the greedy sample; `seed` is the
     bootstrap's. `segmentation` adds the base's score of the model's token borders, `probe` what both write after
-    some prompts. One model is in memory at a time. `keep` is a folder for what the base scores and writes: the next
-    model that is held against it on the same texts takes it from there.
+    some prompts, `exact_bytes` the exact loss of each byte (`tokswap.bytewise`). One model is in memory at a time.
+    `keep` is a folder for what the base scores and writes: the next model that is held against it on the same texts
+    takes it from there.
 
     Raises TokswapError for models, tokenizers, devices and windows that can't be used.
     """
@@ -109,7 +114,9 @@ def evaluate(
         raise TokswapError("the segmentation reference is the base's score, and there is no base", NO_BASE)
     if max_bytes is not None:
         texts = {name: text.first(max_bytes) for name, text in texts.items()}
-    arms = [open_arm(checkpoint) for checkpoint in (model, against) if checkpoint is not None]
+    given = [checkpoint for checkpoint in (model, against) if checkpoint is not None]
+    arms = [open_arm(checkpoint) for checkpoint in given]
+    codecs = [codec_of(c, arm) if exact_bytes else None for c, arm in zip(given, arms, strict=True)]
     tokenized = [_tokenize(arm, texts) for arm in arms]
     alignment = align(arms[1].vocab, arms[0].vocab) if against is not None else None
     segmented: Documents = {}
@@ -124,7 +131,7 @@ def evaluate(
         *fitted, device, dtype, sample_prompt, prompts, on_progress, None if keep is None else Path(keep)
     )
     new_ids = None if alignment is None else alignment.new_ids
-    results = [_run_arm(arms[0], "model", run, tokenized[0], new_ids=new_ids)]
+    results = [_run_arm(arms[0], "model", run, tokenized[0], new_ids=new_ids, codec=codecs[0])]
     if against is not None:
         results += [
             _run_arm(
@@ -135,6 +142,7 @@ def evaluate(
                 segmented=segmented,
                 other=results[0].written,
                 identity=against.identity(),
+                codec=codecs[1],
             )
         ]
     warnings = [_lossy_warning(arm, its) for arm, its in zip(arms, tokenized, strict=True)]
@@ -171,11 +179,12 @@ def _run_arm(
     segmented: Documents | None = None,
     other: Written | None = None,
     identity: str = "",
+    codec: ByteCodec | None = None,
 ) -> _Result:
     """Load an arm's model, score every text, let it write, and let the model go.
 
     `segmented` are texts in the base's ids at the model's borders, `other` what the model wrote: the base scores both.
-    `identity` is the base's: under it its results are kept.
+    `identity` is the base's: under it its results are kept. With `codec` every byte is scored exactly too.
     """
     from tokswap.evaluation.language_model import load_language_model
 
@@ -184,18 +193,21 @@ def _run_arm(
     kept = Kept(run.keep, (identity, str(lm.device), str(lm.dtype))) if run.keep and identity else None
     scored = _score(lm, arm, documents, run, f"score {stage}", new_ids, kept)
     at_borders = _score(lm, arm, segmented, run, "score segmentation", None, kept) if segmented else {}
+    windows = run.window_bytes, run.stride_bytes
+    exact = (
+        score_exactly(lm, arm, codec, documents, windows, partial(run.say, f"bytes {stage}")) if codec else {}
+    )
     facts: dict[str, Any] = {"device": str(lm.device), "dtype": str(lm.dtype).removeprefix("torch.")}
     if run.sample_prompt:
         run.say(f"sample {stage}")
         facts["sample"] = greedy_sample(lm, arm, run.sample_prompt)
     if not run.prompts:
-        return _Result(scored, facts, at_borders)
+        return _Result(scored, facts, at_borders, exact=exact)
     run.say(f"sample {stage}: {len(run.prompts)} prompts")
     compute = partial(write_on, lm, arm, run.prompts)
     written = compute() if kept is None else kept.written(run.prompts, compute)
-    windows = run.window_bytes, run.stride_bytes
     bits = (None if other is None else bits_of(lm, arm, other, *windows), bits_of(lm, arm, written, *windows))
-    return _Result(scored, facts, at_borders, written, bits)
+    return _Result(scored, facts, at_borders, written, bits, exact)
 
 
 def _score(
@@ -232,6 +244,10 @@ def _figures(
     if base and results[1].segmented:
         borders = [s for name in names for s in results[1].segmented[name]]
         out |= segmentation_figures(model, base[0], borders, seed=seed)
+    if results[0].exact:
+        out |= exact_figures(
+            [[n for name in names for n in result.exact[name]] for result in results], seed=seed
+        )
     return out
 
 

@@ -156,6 +156,11 @@ def heal(
         require_same_body(moved, base)
     noted = manifest_of(moved)
     alignment = Subject(moved, base, "", noted).alignment
+    if alignment.identical:
+        raise TokswapError(
+            f"{moved.source} has the tokenizer of its base: it was never moved, and there is nothing to heal",
+            "name the folder that tokswap transplant wrote, and with --base the model that it was made from",
+        )
     arms = open_arm(moved), open_arm(base)
     corpus = make_corpus(task.texts, *arms, alignment.new_ids, moved.rows)
     device = choose_device(task.device)
@@ -243,9 +248,7 @@ def _plan(
         "base": task.base.source,
         "out": str(task.out),
         "rung": str(settings.rung),
-        "length": f"{settings.steps:,} steps"
-        if settings.steps
-        else f"{settings.seconds:,.0f} seconds of training",
+        "length": _length(settings),
         "text": task.texts_are,
         "texts": sorted(task.texts),
         "trained": "rows of all tokens in the text, and the body"
@@ -266,6 +269,12 @@ def _plan(
     }
     parts = Report("memory", {}, {name: Figure(size, "bytes") for name, size in memory.items()})
     return Report("healing_plan", facts, figures, {"memory": parts})
+
+
+def _length(settings: Settings) -> str:
+    if settings.steps is None:
+        return f"{settings.seconds:,.0f} seconds of training"
+    return f"{settings.steps:,} step{'s' * (settings.steps != 1)}"
 
 
 def _report(

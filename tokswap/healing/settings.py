@@ -74,6 +74,11 @@ def make_settings(
     for name in ("rank", "rate", "row_rate", "step_bytes"):
         if not 0 < more.get(name, 1) < math.inf:
             raise TokswapError(f"the {name} is {more[name]}", "give a number above 0")
+    if Rung(rung) is Rung.ROWS and (vain := sorted({"rate", "rank"} & set(more))):
+        raise TokswapError(
+            f"the {vain[0]} is the body's, and the rung rows leaves the body as it is",
+            f"leave --{vain[0]} out, or take --rung alm or --rung lm",
+        )
     seconds = None if steps is not None else parse_budget(budget or DEFAULT_BUDGET)
     return Settings(Rung(rung), seconds, steps, seed, **more)
 

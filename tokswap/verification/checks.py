@@ -150,7 +150,9 @@ def open_with_base(
         return moved, open_source(base, on_progress=on_progress)
     found, why = base_of(manifest_of(moved))
     if found is None:
-        raise TokswapError(why.split(":")[0], "name the base with --base")
+        named = manifest_of(moved).get("base")
+        what = why.split(":")[0] if named else f"{moved.source} has no tokswap.json that names its base"
+        raise TokswapError(what, "name the model that it was made from with --base")
     return moved, found
 
 
