@@ -15,15 +15,17 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import mixture_texts
 import numpy as np
 
-from tokswap.mixture.experiment import make_experiment, run_experiment
+from tokswap.mixture.documents import Documents, read_documents
+from tokswap.mixture.trial import Setting, run_trial
 
 OUT = Path(__file__).parent / "results" / "mixture-experiments.json"
 DIGITS = 6  # of what is kept: shares are no better known
@@ -33,7 +35,10 @@ MEGABYTE = 1_000_000
 
 
 # Languages whose stories (train) are under 200 kB, or are hardly translated.
-TOO_LITTLE = {"shifted": ("hi", "km", "ro", "sl", "eu", "da", "el", "et", "ko", "id")}
+TOO_LITTLE = ("hi", "km", "ro", "sl", "eu", "da", "el", "et", "ko", "id")
+PAGE_BYTES = 4000
+NUMBER: dict[str, int] = {}
+"""Of each word that was counted so far: pages remember theirs."""
 
 
 @dataclass(frozen=True)
@@ -54,48 +59,55 @@ class Series:
         parts = (self.texts, str(self.draw), f"{self.size // MEGABYTE} MB", self.half, self.how)
         return " ".join(part for part in parts if part)
 
-    def categories(self, kind: str) -> dict[str, str]:
-        """Return name → folder of those that this series draws from."""
-        folders = mixture_texts.texts(kind)
-        names = sorted(folders)
-        kept = {"A": names[::2], "B": names[1::2]}.get(self.half, names)
-        return {name: str(folders[name]) for name in kept if name not in TOO_LITTLE.get(self.how, ())}
+    @property
+    def setting(self) -> Setting:
+        overlap = self.how == "overlap"
+        return Setting(self.draw, self.merges, self.size, self.size / self.draw, overlap)
 
-    def fields(self) -> dict[str, Any]:
-        """Return the recipe of this series (recipes/mixture-experiment.yaml)."""
-        shifted = self.how == "shifted"
-        return {
-            "kind": "mixture-experiment",
-            "categories": self.categories("stories" if shifted else self.texts),
-            "counted": self.categories("manuals") if shifted else {},
-            "draw": self.draw,
-            "trials": self.trials,
-            "merges": list(self.merges),
-            "train_bytes": self.size,
-            "count_bytes": self.size / self.draw,
-            "overlap": self.how == "overlap",
-            "seed": {"A": 0, "B": 1000}.get(self.half, 2000),
-        }
+    @property
+    def seed(self) -> int:
+        return {"A": 0, "B": 1000}.get(self.half, 2000)
+
+    def documents(self) -> tuple[Mapping[str, Documents], Mapping[str, Documents]]:
+        """Return those that are trained on and those that are counted, by category."""
+        if self.how == "shifted":
+            return read("stories", self.size), read("manuals", self.size)
+        # A share may be nearly 1, and half of a category's pages are counted.
+        every = read(self.texts, self.size if self.how == "overlap" else 2 * self.size)
+        names = sorted(every)
+        some = {"A": names[::2], "B": names[1::2]}.get(self.half, names)
+        kept = {name: every[name] for name in some}
+        return kept, kept
+
+
+@lru_cache(maxsize=2)
+def read(kind: str, most_bytes: int) -> dict[str, Documents]:
+    """Return a kind's texts; those of another size before are let go."""
+    left = TOO_LITTLE if kind in ("stories", "manuals") else ()
+    paths = {name: [folder] for name, folder in mixture_texts.texts(kind).items() if name not in left}
+    return read_documents(paths, page_bytes=PAGE_BYTES, most_bytes=most_bytes)
 
 
 MERGES = (100, 300, 1000, 3000)
+MORE_MERGES = (*MERGES, 10_000)
 SERIES = [
     *(Series("languages", 5, MEGABYTE, 10, MERGES, half) for half in "AB"),
     *(Series("code", 5, MEGABYTE, 10, MERGES, half) for half in "AB"),
-    Series("domains", 5, MEGABYTE, 20, MERGES),
     Series("languages", 5, MEGABYTE, 20, MERGES, how="shifted"),
-    Series("languages", 20, MEGABYTE, 20, MERGES),
-    *(Series("languages", 5, 10 * MEGABYTE, 10, MERGES, half) for half in "AB"),
-    *(Series("code", 5, 10 * MEGABYTE, 10, MERGES, half) for half in "AB"),
     *(Series("languages", 10, MEGABYTE, 10, MERGES, half) for half in "AB"),
+    *(Series("languages", 5, 10 * MEGABYTE, 10, MORE_MERGES, half) for half in "AB"),
+    Series("languages", 5, 10 * MEGABYTE, 20, MERGES, how="overlap"),
     Series("code", 10, MEGABYTE, 20, MERGES),
-    Series("domains", 5, 10 * MEGABYTE, 10, MERGES),
-    Series("languages", 20, 10 * MEGABYTE, 10, MERGES),
-    Series("languages", 10, 10 * MEGABYTE, 10, MERGES),
-    Series("code", 10, 10 * MEGABYTE, 10, MERGES),
-    Series("languages", 5, 10 * MEGABYTE, 10, MERGES, how="overlap"),
-    Series("languages", 5, 10 * MEGABYTE, 3, (10_000,), how="many merges"),
-    Series("languages", 5, 10 * MEGABYTE, 1, (30_000,), how="most merges"),
+    Series("languages", 20, MEGABYTE, 20, MERGES),
+    Series("domains", 5, MEGABYTE, 20, MERGES),
+    *(Series("code", 5, 10 * MEGABYTE, 10, MORE_MERGES, half) for half in "AB"),
+    Series("languages", 5, 5 * MEGABYTE, 20, (1000,)),
+    Series("languages", 20, 10 * MEGABYTE, 10, MORE_MERGES),
+    Series("code", 10, 10 * MEGABYTE, 10, MORE_MERGES),
+    Series("domains", 5, 10 * MEGABYTE, 10, MORE_MERGES),
+    Series("code", 10, 50 * MEGABYTE, 3, (3000, 30_000)),
+    Series("languages", 20, 50 * MEGABYTE, 3, (3000, 30_000)),
+    Series("languages", 5, MEGABYTE, 20, MERGES, how="overlap"),
 ]
 
 
@@ -112,12 +124,13 @@ def run(series: Series, done: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield what is done of a series after each trial: its setting, its CPU seconds in all, and the trials."""
     setting = {"texts": series.texts, "draw": series.draw, "size": series.size, "half": series.half}
     out = done or {"setting": {**setting, "how": series.how}, "cpu_seconds": 0.0, "trials": []}
-    fields = series.fields()
+    start = time.process_time()
     for at in range(len(out["trials"]), series.trials):
-        start = time.process_time()
-        one = make_experiment({**fields, "trials": 1, "seed": fields["seed"] + at})
-        out["trials"] += [rounded(_kept(trial)) for trial in run_experiment(one).facts["trials"]]
+        trial = run_trial(*series.documents(), NUMBER, series.setting, series.seed + at)
+        # JSON has no numbers as names: what is written is what is read back.
+        out["trials"].append(rounded(_kept(json.loads(json.dumps(trial.to_dict())))))
         out["cpu_seconds"] = round(out["cpu_seconds"] + time.process_time() - start, 1)
+        start = time.process_time()
         yield out
 
 
@@ -182,8 +195,6 @@ def main() -> None:
             continue
         for done in run(series, results.get(series.name, {})):
             results[series.name] = done
-            # JSON has no numbers as names: what is written is what is read back.
-            results = json.loads(json.dumps(results))
             given.out.write_text(json.dumps(results, separators=(",", ":")) + "\n")
             if time.monotonic() - start > given.seconds:
                 return
