@@ -2,12 +2,11 @@
 
     python benchmarks/mixture_experiments.py                  runs what has no result yet; can be stopped
     python benchmarks/mixture_experiments.py --only "code 5"  those series alone whose name begins so
-    python benchmarks/mixture_experiments.py --table          prints what there is
 
 Texts are those of benchmarks/mixture_texts.py. Categories are drawn, shares drawn uniformly on the simplex as in
 arXiv:2407.16607, and `size` bytes are trained on and as many counted, the same number of each category, from other
 pages of the same texts unless the series says otherwise. A and B are the two halves of the categories: the intervals
-are fitted on A alone (benchmarks/mixture_coverage.py).
+are fitted on A alone (benchmarks/mixture_coverage.py). benchmarks/mixture_accuracy.py makes the table and the plot.
 """
 
 from __future__ import annotations
@@ -22,15 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import mixture_texts
-import numpy as np
 
 from tokswap.mixture.documents import Documents, read_documents
 from tokswap.mixture.trial import Setting, run_trial
 
 OUT = Path(__file__).parent / "results" / "mixture-experiments.json"
 DIGITS = 6  # of what is kept: shares are no better known
-SMALLEST_ERROR = 1e-16
-ESTIMATES = ("byte_share", "efficiency_share", "classification_share", "uniform_share")
 MEGABYTE = 1_000_000
 
 
@@ -143,54 +139,17 @@ def _kept(trial: dict[str, Any]) -> dict[str, Any]:
     return {**trial, "found": found}
 
 
-def log_errors(trials: list[dict[str, Any]], merges: str, estimate: str) -> np.ndarray:
-    """Return log10 of each trial's mean squared error."""
-    squares = [
-        np.mean((np.array(one["truth"]) - np.array(one["found"][merges]["shares"][estimate])) ** 2)
-        for one in trials
-    ]
-    return np.log10(np.maximum(squares, SMALLEST_ERROR))
-
-
-def table(results: dict[str, Any]) -> str:
-    """Return Markdown: a row a setting and number of merges, the halves together."""
-    joined: dict[str, list[dict[str, Any]]] = {}
-    for one in results.values():
-        setting = one["setting"]
-        name = (
-            f"{setting['draw']} {setting['texts']}, {setting['size'] // MEGABYTE} MB {setting['how']}".strip()
-        )
-        joined.setdefault(name, []).extend(one["trials"])
-    lines = [
-        "| | merges | trials | program | efficiency | tokens | uniform | CPU s |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, trials in joined.items():
-        for merges in sorted({m for one in trials for m in one["found"]}, key=int):
-            there = [one for one in trials if merges in one["found"]]
-            if 2 * len(there) < len(trials):
-                continue  # what single tokenizers had as their last merge
-            errors = [log_errors(there, merges, estimate) for estimate in ESTIMATES]
-            cells = [f"{e.mean():.2f} ± {e.std(ddof=1):.2f}" for e in errors[:1]]
-            cells += [f"{e.mean():.2f}" for e in errors[1:]]
-            seconds = np.mean([one["found"][merges]["cpu_seconds"] for one in there])
-            row = [name, f"{int(merges):,}", str(len(there)), *cells, f"{seconds:.1f}"]
-            lines.append("| " + " | ".join(row).replace("-", "−") + " |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--only", default="", help="series whose names begin so")
-    parser.add_argument("--table", action="store_true", help="print the results and run nothing")
     parser.add_argument("--seconds", type=float, default=1e9, help="start no trial after so many")
     given = parser.parse_args()
     results = json.loads(given.out.read_text()) if given.out.is_file() else {}
     start = time.monotonic()
-    for series in [] if given.table else SERIES:
+    for series in SERIES:
         if not series.name.startswith(given.only):
             continue
         for done in run(series, results.get(series.name, {})):
@@ -199,7 +158,6 @@ def main() -> None:
             if time.monotonic() - start > given.seconds:
                 return
         print(f"{series.name}: {results[series.name]['cpu_seconds']:.0f} CPU seconds", flush=True)
-    print(table(results))
 
 
 if __name__ == "__main__":

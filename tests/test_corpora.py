@@ -74,6 +74,6 @@ def test_text_that_is_not_there_is_named_as_it_was_written(tmp_path: Path) -> No
     with pytest.raises(TokswapError) as error:
         open_corpora([tmp_path / "nowhere", "texts/*.none"])
     assert error.value.what == f"there is no text at {tmp_path / 'nowhere'}"
-    with pytest.raises(TokswapError, match="there is no text at texts/.*none") as error:
+    with pytest.raises(TokswapError, match=r"there is no text at texts/.*none") as error:
         open_corpora(["texts/*.none"])
     assert "category" not in error.value.what + error.value.hint
