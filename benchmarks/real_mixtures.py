@@ -1,8 +1,8 @@
 """What real tokenizers say they were trained on: infer-mixture over all the categories that there is text for.
 
     python benchmarks/real_mixtures.py                    runs those that have no result yet
-    python benchmarks/real_mixtures.py --only gpt4o --merges 10000
-    python benchmarks/real_mixtures.py --table            prints the results as Markdown
+    python benchmarks/real_mixtures.py --only gpt4o --merges 1000 --bytes 100000
+    python benchmarks/real_mixtures.py --table            prints the results of a setting as Markdown
 
 Categories are the languages and programming languages of benchmarks/mixture_texts.py, and its English domains beside
 English itself (manuals and help): pages of each, evenly taken, `--bytes` of them in all. Tokenizers are those of
@@ -146,18 +146,19 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--only", choices=TOKENIZERS)
-    parser.add_argument("--merges", type=int, default=3000)
+    parser.add_argument("--merges", type=int, default=10_000)
     parser.add_argument("--bytes", type=int, default=MEGABYTE, help="about as many of each category")
     parser.add_argument("--table", action="store_true", help="print the results and run nothing")
     given = parser.parse_args()
     results = json.loads(given.out.read_text()) if given.out.is_file() else {}
     for name in [] if given.table else [given.only] if given.only else TOKENIZERS:
-        key = f"{name} {given.merges}"
+        key = f"{name} {given.merges} {given.bytes}"
         if key not in results:
             results[key] = run(name, given.merges, given.bytes)
             given.out.write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n")
             print(f"{key}: {results[key]['cpu_seconds']}, gap {results[key]['gap']}", flush=True)
-    print(table(results))
+    setting = f" {given.merges} {given.bytes}"
+    print(table({key: one for key, one in results.items() if key.endswith(setting)}))
 
 
 if __name__ == "__main__":
