@@ -4,11 +4,11 @@
     python benchmarks/mixture_coverage.py --write    writes benchmarks/results/mixture-coverage.json
 
 Half of an interval is sqrt((a e)^2 (T / 1000)^(1/2) + b^2 s (1 - s) / bytes + c^2): e the standard error from folds of
-the T merges, s the share, bytes those counted of the category. Fitted on `FITTED`, series of half A of the languages and
-of the programming languages (benchmarks/mixture_experiments.py): the narrowest with which each of them, at every number
-of merges, holds at least 95 % of the true shares. Held out are half B's series alone, whose categories no fit has seen.
-Series of half A at other sizes, those that draw from both halves, and the domains, two of eight of which are in half A,
-are counted apart.
+the T merges, s the share, bytes those counted of the category. Fitted on `FITTED`, series of half A of the languages
+and of the programming languages (benchmarks/mixture_experiments.py): the narrowest with which each of them, at every
+number of merges, holds at least 95 % of the true shares. Held out are half B's series alone, whose categories no fit
+has seen. Series of half A at other sizes, those that draw from both halves, and the domains, two of eight of which are
+in half A, are counted apart.
 """
 
 from __future__ import annotations
