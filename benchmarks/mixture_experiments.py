@@ -91,18 +91,19 @@ SERIES = [
     *(Series("code", 5, MEGABYTE, 10, MERGES, half) for half in "AB"),
     Series("languages", 5, MEGABYTE, 20, MERGES, how="shifted"),
     *(Series("languages", 10, MEGABYTE, 10, MERGES, half) for half in "AB"),
-    *(Series("languages", 5, 10 * MEGABYTE, 10, MORE_MERGES, half) for half in "AB"),
-    Series("languages", 5, 10 * MEGABYTE, 20, MERGES, how="overlap"),
-    Series("languages", 5, 5 * MEGABYTE, 20, (1000,)),
-    Series("code", 10, MEGABYTE, 20, MERGES),
+    Series("languages", 5, 10 * MEGABYTE, 20, (1000, 3000), how="overlap"),
     Series("languages", 20, MEGABYTE, 20, MERGES),
+    Series("code", 10, MEGABYTE, 20, MERGES),
+    Series("languages", 5, 10 * MEGABYTE, 10, MORE_MERGES, "A"),
+    Series("languages", 5, 10 * MEGABYTE, 10, MERGES, "B"),
     Series("domains", 5, MEGABYTE, 20, MERGES),
+    Series("languages", 5, 5 * MEGABYTE, 20, (1000,)),
+    *(Series("code", 5, 10 * MEGABYTE, 10, MERGES, half) for half in "AB"),
+    Series("languages", 20, 10 * MEGABYTE, 5, (1000, 3000, 10_000, 30_000)),
     Series("code", 10, 50 * MEGABYTE, 2, (3000, 30_000)),
-    Series("languages", 20, 10 * MEGABYTE, 5, (*MORE_MERGES, 30_000)),
-    *(Series("code", 5, 10 * MEGABYTE, 10, MORE_MERGES, half) for half in "AB"),
-    Series("code", 10, 10 * MEGABYTE, 5, MORE_MERGES),
+    Series("code", 10, 10 * MEGABYTE, 5, (1000, 3000)),
+    Series("domains", 5, 10 * MEGABYTE, 10, (1000, 3000)),
     Series("languages", 20, 50 * MEGABYTE, 2, (3000, 30_000)),
-    Series("domains", 5, 10 * MEGABYTE, 10, MORE_MERGES),
     Series("languages", 5, MEGABYTE, 20, MERGES, how="overlap"),
 ]
 
@@ -116,12 +117,12 @@ def rounded(value: Any) -> Any:
     return round(value, DIGITS) if isinstance(value, float) else value
 
 
-def run(series: Series, done: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what is done of a series after each trial: its setting, its CPU seconds in all, and the trials."""
+def run(series: Series, done: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
+    """Yield what is done of a series after each trial up to `most`: its setting, its CPU seconds, and the trials."""
     setting = {"texts": series.texts, "draw": series.draw, "size": series.size, "half": series.half}
     out = done or {"setting": {**setting, "how": series.how}, "cpu_seconds": 0.0, "trials": []}
     start = time.process_time()
-    for at in range(len(out["trials"]), series.trials):
+    for at in range(len(out["trials"]), min(series.trials, most)):
         trial = run_trial(*series.documents(), NUMBER, series.setting, series.seed + at)
         # JSON has no numbers as names: what is written is what is read back.
         out["trials"].append(rounded(_kept(json.loads(json.dumps(trial.to_dict())))))
@@ -145,6 +146,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--only", default="", help="series whose names begin so")
+    parser.add_argument("--trials", type=int, default=1000, help="of a series, at most")
     parser.add_argument("--seconds", type=float, default=1e9, help="start no trial after so many")
     given = parser.parse_args()
     results = json.loads(given.out.read_text()) if given.out.is_file() else {}
@@ -152,7 +154,7 @@ def main() -> None:
     for series in SERIES:
         if not series.name.startswith(given.only):
             continue
-        for done in run(series, results.get(series.name, {})):
+        for done in run(series, results.get(series.name, {}), given.trials):
             results[series.name] = done
             given.out.write_text(json.dumps(results, separators=(",", ":")) + "\n")
             if time.monotonic() - start > given.seconds:
