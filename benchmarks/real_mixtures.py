@@ -40,7 +40,7 @@ ENGLISH = ("en", "dictionary", "markdown", "stories")
 CODE = (*mixture_texts.CODE, "html")
 DOMAINS = ("dictionary", "markdown", "stories", "html")  # the others are among the languages and the code
 PAGE_BYTES = 4000
-MEGABYTE = 1_000_000
+MOST_BYTES = 400_000  # the smallest category has hardly more
 SHOWN_SHARE, SHOWN_LANGUAGES, SHOWN_SCRIPTS = 0.003, 8, 4
 
 
@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--only", choices=TOKENIZERS)
     parser.add_argument("--merges", type=int, default=10_000)
-    parser.add_argument("--bytes", type=int, default=MEGABYTE, help="about as many of each category")
+    parser.add_argument("--bytes", type=int, default=MOST_BYTES, help="about as many of each category")
     parser.add_argument("--table", action="store_true", help="print the results and run nothing")
     given = parser.parse_args()
     results = json.loads(given.out.read_text()) if given.out.is_file() else {}
