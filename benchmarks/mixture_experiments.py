@@ -98,12 +98,12 @@ SERIES = [
     Series("languages", 5, 10 * MEGABYTE, 10, MERGES, "B"),
     Series("domains", 5, MEGABYTE, 20, MERGES),
     Series("languages", 5, 5 * MEGABYTE, 20, (1000,)),
-    *(Series("code", 5, 10 * MEGABYTE, 10, MERGES, half) for half in "AB"),
+    *(Series("code", 5, 10 * MEGABYTE, 10, (1000, 3000), half) for half in "AB"),
     Series("languages", 20, 10 * MEGABYTE, 5, (1000, 3000, 30_000)),
     Series("code", 10, 50 * MEGABYTE, 2, (3000, 30_000)),
     Series("code", 10, 10 * MEGABYTE, 5, (1000, 3000)),
     Series("domains", 5, 10 * MEGABYTE, 10, (1000, 3000)),
-    Series("languages", 20, 50 * MEGABYTE, 2, (3000, 30_000)),
+    Series("languages", 20, 50 * MEGABYTE, 2, (3000,)),
     Series("languages", 5, MEGABYTE, 20, MERGES, how="overlap"),
 ]
 

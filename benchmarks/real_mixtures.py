@@ -140,6 +140,10 @@ def _largest(shares: dict[str, float]) -> str:
     return ", ".join(f"{key} {100 * shares[key]:.1f}" for key in order if shares[key] >= SHOWN_SHARE)
 
 
+def _results(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -150,11 +154,12 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=MOST_BYTES, help="about as many of each category")
     parser.add_argument("--table", action="store_true", help="print the results and run nothing")
     given = parser.parse_args()
-    results = json.loads(given.out.read_text()) if given.out.is_file() else {}
+    results = _results(given.out)
     for name in [] if given.table else [given.only] if given.only else TOKENIZERS:
         key = f"{name} {given.merges} {given.bytes}"
         if key not in results:
-            results[key] = run(name, given.merges, given.bytes)
+            one = run(name, given.merges, given.bytes)
+            results = {**_results(given.out), key: one}  # others may have written meanwhile
             given.out.write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n")
             print(f"{key}: {results[key]['cpu_seconds']}, gap {results[key]['gap']}", flush=True)
     setting = f" {given.merges} {given.bytes}"
