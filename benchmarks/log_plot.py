@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 420, 300, 56, 34, 84, 44
+WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 420, 300, 56, 34, 100, 44
+MANY_TENS = 2.5
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 
 
@@ -75,7 +76,8 @@ class _Scale:
         return self._start + part * (self._end - self._start)
 
     def ticks(self) -> list[float]:
-        """1, 2 and 5 times powers of ten."""
+        """1, 2 and 5 times powers of ten, or powers alone where there are many."""
         tens = range(math.floor(self._low), math.ceil(self._high) + 1)
-        every = [digit * 10.0**ten for ten in tens for digit in (1, 2, 5)]
+        digits = (1,) if self._high - self._low > MANY_TENS else (1, 2, 5)
+        every = [digit * 10.0**ten for ten in tens for digit in digits]
         return [value for value in every if self._low <= math.log10(value) <= self._high]

@@ -2,12 +2,11 @@
 
     python benchmarks/mixture_experiments.py                  runs what has no result yet; can be stopped
     python benchmarks/mixture_experiments.py --only "code 5"  those series alone whose name begins so
-    python benchmarks/mixture_experiments.py --table          prints what there is
 
 Texts are those of benchmarks/mixture_texts.py. Categories are drawn, shares drawn uniformly on the simplex as in
 arXiv:2407.16607, and `size` bytes are trained on and as many counted, the same number of each category, from other
 pages of the same texts unless the series says otherwise. A and B are the two halves of the categories: the intervals
-are fitted on A alone (benchmarks/mixture_coverage.py).
+are fitted on A alone (benchmarks/mixture_coverage.py). benchmarks/mixture_accuracy.py makes the table and the plot.
 """
 
 from __future__ import annotations
@@ -15,25 +14,27 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import mixture_texts
-import numpy as np
 
-from tokswap.mixture.experiment import make_experiment, run_experiment
+from tokswap.mixture.documents import Documents, read_documents
+from tokswap.mixture.trial import Setting, run_trial
 
 OUT = Path(__file__).parent / "results" / "mixture-experiments.json"
 DIGITS = 6  # of what is kept: shares are no better known
-SMALLEST_ERROR = 1e-16
-ESTIMATES = ("byte_share", "efficiency_share", "classification_share", "uniform_share")
 MEGABYTE = 1_000_000
 
 
 # Languages whose stories (train) are under 200 kB, or are hardly translated.
-TOO_LITTLE = {"shifted": ("hi", "km", "ro", "sl", "eu", "da", "el", "et", "ko", "id")}
+TOO_LITTLE = ("hi", "km", "ro", "sl", "eu", "da", "el", "et", "ko", "id")
+PAGE_BYTES = 4000
+NUMBER: dict[str, int] = {}
+"""Of each word that was counted so far: pages remember theirs."""
 
 
 @dataclass(frozen=True)
@@ -54,48 +55,56 @@ class Series:
         parts = (self.texts, str(self.draw), f"{self.size // MEGABYTE} MB", self.half, self.how)
         return " ".join(part for part in parts if part)
 
-    def categories(self, kind: str) -> dict[str, str]:
-        """Return name → folder of those that this series draws from."""
-        folders = mixture_texts.texts(kind)
-        names = sorted(folders)
-        kept = {"A": names[::2], "B": names[1::2]}.get(self.half, names)
-        return {name: str(folders[name]) for name in kept if name not in TOO_LITTLE.get(self.how, ())}
+    @property
+    def setting(self) -> Setting:
+        overlap = self.how == "overlap"
+        return Setting(self.draw, self.merges, self.size, self.size / self.draw, overlap)
 
-    def fields(self) -> dict[str, Any]:
-        """Return the recipe of this series (recipes/mixture-experiment.yaml)."""
-        shifted = self.how == "shifted"
-        return {
-            "kind": "mixture-experiment",
-            "categories": self.categories("stories" if shifted else self.texts),
-            "counted": self.categories("manuals") if shifted else {},
-            "draw": self.draw,
-            "trials": self.trials,
-            "merges": list(self.merges),
-            "train_bytes": self.size,
-            "count_bytes": self.size / self.draw,
-            "overlap": self.how == "overlap",
-            "seed": {"A": 0, "B": 1000}.get(self.half, 2000),
-        }
+    @property
+    def seed(self) -> int:
+        return {"A": 0, "B": 1000}.get(self.half, 2000)
+
+    def documents(self) -> tuple[Mapping[str, Documents], Mapping[str, Documents]]:
+        """Return those that are trained on and those that are counted, by category."""
+        if self.how == "shifted":
+            return read("stories", self.size), read("manuals", self.size)
+        # A share may be nearly 1, and half of a category's pages are counted.
+        every = read(self.texts, self.size if self.how == "overlap" else 2 * self.size)
+        names = sorted(every)
+        some = {"A": names[::2], "B": names[1::2]}.get(self.half, names)
+        kept = {name: every[name] for name in some}
+        return kept, kept
+
+
+@lru_cache(maxsize=2)
+def read(kind: str, most_bytes: int) -> dict[str, Documents]:
+    """Return a kind's texts; those of another size before are let go."""
+    left = TOO_LITTLE if kind in ("stories", "manuals") else ()
+    paths = {name: [folder] for name, folder in mixture_texts.texts(kind).items() if name not in left}
+    return read_documents(paths, page_bytes=PAGE_BYTES, most_bytes=most_bytes)
 
 
 MERGES = (100, 300, 1000, 3000)
+MORE_MERGES = (*MERGES, 10_000)
 SERIES = [
     *(Series("languages", 5, MEGABYTE, 10, MERGES, half) for half in "AB"),
     *(Series("code", 5, MEGABYTE, 10, MERGES, half) for half in "AB"),
-    Series("domains", 5, MEGABYTE, 20, MERGES),
     Series("languages", 5, MEGABYTE, 20, MERGES, how="shifted"),
-    Series("languages", 20, MEGABYTE, 20, MERGES),
-    *(Series("languages", 5, 10 * MEGABYTE, 10, MERGES, half) for half in "AB"),
-    *(Series("code", 5, 10 * MEGABYTE, 10, MERGES, half) for half in "AB"),
     *(Series("languages", 10, MEGABYTE, 10, MERGES, half) for half in "AB"),
+    Series("languages", 5, 10 * MEGABYTE, 20, (1000, 3000), how="overlap"),
+    Series("languages", 20, MEGABYTE, 20, MERGES),
     Series("code", 10, MEGABYTE, 20, MERGES),
-    Series("domains", 5, 10 * MEGABYTE, 10, MERGES),
-    Series("languages", 20, 10 * MEGABYTE, 10, MERGES),
-    Series("languages", 10, 10 * MEGABYTE, 10, MERGES),
-    Series("code", 10, 10 * MEGABYTE, 10, MERGES),
-    Series("languages", 5, 10 * MEGABYTE, 10, MERGES, how="overlap"),
-    Series("languages", 5, 10 * MEGABYTE, 3, (10_000,), how="many merges"),
-    Series("languages", 5, 10 * MEGABYTE, 1, (30_000,), how="most merges"),
+    Series("languages", 5, 10 * MEGABYTE, 10, MORE_MERGES, "A"),
+    Series("languages", 5, 10 * MEGABYTE, 10, MERGES, "B"),
+    Series("domains", 5, MEGABYTE, 20, MERGES),
+    Series("languages", 5, 5 * MEGABYTE, 20, (1000,)),
+    *(Series("code", 5, 10 * MEGABYTE, 10, (1000, 3000), half) for half in "AB"),
+    Series("languages", 20, 10 * MEGABYTE, 5, (1000, 3000, 30_000)),
+    Series("code", 10, 50 * MEGABYTE, 2, (3000, 30_000)),
+    Series("code", 10, 10 * MEGABYTE, 5, (1000, 3000)),
+    Series("domains", 5, 10 * MEGABYTE, 10, (1000, 3000)),
+    Series("languages", 20, 50 * MEGABYTE, 2, (3000,)),
+    Series("languages", 5, MEGABYTE, 20, MERGES, how="overlap"),
 ]
 
 
@@ -108,16 +117,17 @@ def rounded(value: Any) -> Any:
     return round(value, DIGITS) if isinstance(value, float) else value
 
 
-def run(series: Series, done: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what is done of a series after each trial: its setting, its CPU seconds in all, and the trials."""
+def run(series: Series, done: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
+    """Yield what is done of a series after each trial up to `most`: its setting, its CPU seconds, and the trials."""
     setting = {"texts": series.texts, "draw": series.draw, "size": series.size, "half": series.half}
     out = done or {"setting": {**setting, "how": series.how}, "cpu_seconds": 0.0, "trials": []}
-    fields = series.fields()
-    for at in range(len(out["trials"]), series.trials):
-        start = time.process_time()
-        one = make_experiment({**fields, "trials": 1, "seed": fields["seed"] + at})
-        out["trials"] += [rounded(_kept(trial)) for trial in run_experiment(one).facts["trials"]]
+    start = time.process_time()
+    for at in range(len(out["trials"]), min(series.trials, most)):
+        trial = run_trial(*series.documents(), NUMBER, series.setting, series.seed + at)
+        # JSON has no numbers as names: what is written is what is read back.
+        out["trials"].append(rounded(_kept(json.loads(json.dumps(trial.to_dict())))))
         out["cpu_seconds"] = round(out["cpu_seconds"] + time.process_time() - start, 1)
+        start = time.process_time()
         yield out
 
 
@@ -130,65 +140,26 @@ def _kept(trial: dict[str, Any]) -> dict[str, Any]:
     return {**trial, "found": found}
 
 
-def log_errors(trials: list[dict[str, Any]], merges: str, estimate: str) -> np.ndarray:
-    """Return log10 of each trial's mean squared error."""
-    squares = [
-        np.mean((np.array(one["truth"]) - np.array(one["found"][merges]["shares"][estimate])) ** 2)
-        for one in trials
-    ]
-    return np.log10(np.maximum(squares, SMALLEST_ERROR))
-
-
-def table(results: dict[str, Any]) -> str:
-    """Return Markdown: a row a setting and number of merges, the halves together."""
-    joined: dict[str, list[dict[str, Any]]] = {}
-    for one in results.values():
-        setting = one["setting"]
-        name = (
-            f"{setting['draw']} {setting['texts']}, {setting['size'] // MEGABYTE} MB {setting['how']}".strip()
-        )
-        joined.setdefault(name, []).extend(one["trials"])
-    lines = [
-        "| | merges | trials | program | efficiency | tokens | uniform | CPU s |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, trials in joined.items():
-        for merges in sorted({m for one in trials for m in one["found"]}, key=int):
-            there = [one for one in trials if merges in one["found"]]
-            if 2 * len(there) < len(trials):
-                continue  # what single tokenizers had as their last merge
-            errors = [log_errors(there, merges, estimate) for estimate in ESTIMATES]
-            cells = [f"{e.mean():.2f} ± {e.std(ddof=1):.2f}" for e in errors[:1]]
-            cells += [f"{e.mean():.2f}" for e in errors[1:]]
-            seconds = np.mean([one["found"][merges]["cpu_seconds"] for one in there])
-            row = [name, f"{int(merges):,}", str(len(there)), *cells, f"{seconds:.1f}"]
-            lines.append("| " + " | ".join(row).replace("-", "−") + " |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--only", default="", help="series whose names begin so")
-    parser.add_argument("--table", action="store_true", help="print the results and run nothing")
+    parser.add_argument("--trials", type=int, default=1000, help="of a series, at most")
     parser.add_argument("--seconds", type=float, default=1e9, help="start no trial after so many")
     given = parser.parse_args()
     results = json.loads(given.out.read_text()) if given.out.is_file() else {}
     start = time.monotonic()
-    for series in [] if given.table else SERIES:
+    for series in SERIES:
         if not series.name.startswith(given.only):
             continue
-        for done in run(series, results.get(series.name, {})):
+        for done in run(series, results.get(series.name, {}), given.trials):
             results[series.name] = done
-            # JSON has no numbers as names: what is written is what is read back.
-            results = json.loads(json.dumps(results))
             given.out.write_text(json.dumps(results, separators=(",", ":")) + "\n")
             if time.monotonic() - start > given.seconds:
                 return
         print(f"{series.name}: {results[series.name]['cpu_seconds']:.0f} CPU seconds", flush=True)
-    print(table(results))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -176,18 +176,42 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def plotted(cases: list[dict[str, Any]]) -> str:
-    """CPU seconds and memory against merges, a line for each number of categories."""
+    """CPU seconds and memory against merges, and those of the replay against text, a line a number of categories.
+
+    Of cases with as many categories and merges the one with the least text stands against merges.
+    """
     by: dict[int, list[dict[str, Any]]] = {}
-    for case in sorted(cases, key=lambda case: (case["categories"], case["merges"])):
+    for case in sorted(cases, key=lambda case: (case["categories"], case["text_bytes"])):
         by.setdefault(case["categories"], []).append(case)
-    panels = []
-    for title, value in (
-        ("CPU seconds", lambda c: c["cpu_seconds"]["program"]),
-        ("peak GB", lambda c: c["peak_gb"]),
-    ):
-        lines = [Line(f"n = {n}", [(c["merges"], value(c)) for c in some]) for n, some in by.items()]
-        panels.append(Panel(title, "merges", lines))
+    least = {n: list({case["merges"]: case for case in reversed(some)}.values()) for n, some in by.items()}
+    panels = [
+        _panel("program, CPU seconds", "merges", least, _merges, lambda case: case["cpu_seconds"]["program"]),
+        _panel("peak GB", "merges", least, _merges, lambda case: case["peak_gb"]),
+        _panel("replay, CPU seconds", "MB of text", by, _text, lambda case: case["cpu_seconds"]["replay"]),
+    ]
     return svg(panels)
+
+
+def _merges(case: dict[str, Any]) -> float:
+    return case["merges"]
+
+
+def _text(case: dict[str, Any]) -> float:
+    return case["text_bytes"] / 1e6
+
+
+Value = Callable[[dict[str, Any]], float]
+
+
+def _panel(
+    title: str,
+    below: str,
+    by: dict[int, list[dict[str, Any]]],
+    across: Value,
+    up: Value,
+) -> Panel:
+    lines = {n: sorted((across(case), up(case)) for case in some) for n, some in by.items()}
+    return Panel(title, below, [Line(f"n = {n}", points) for n, points in lines.items()])
 
 
 def main() -> None:

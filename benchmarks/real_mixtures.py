@@ -1,8 +1,8 @@
 """What real tokenizers say they were trained on: infer-mixture over all the categories that there is text for.
 
     python benchmarks/real_mixtures.py                    runs those that have no result yet
-    python benchmarks/real_mixtures.py --only gpt4o --merges 10000
-    python benchmarks/real_mixtures.py --table            prints the results as Markdown
+    python benchmarks/real_mixtures.py --only gpt4o --merges 1000 --bytes 100000
+    python benchmarks/real_mixtures.py --table            prints the results of a setting as Markdown
 
 Categories are the languages and programming languages of benchmarks/mixture_texts.py, and its English domains beside
 English itself (manuals and help): pages of each, evenly taken, `--bytes` of them in all. Tokenizers are those of
@@ -40,7 +40,7 @@ ENGLISH = ("en", "dictionary", "markdown", "stories")
 CODE = (*mixture_texts.CODE, "html")
 DOMAINS = ("dictionary", "markdown", "stories", "html")  # the others are among the languages and the code
 PAGE_BYTES = 4000
-MEGABYTE = 1_000_000
+MOST_BYTES = 400_000  # the smallest category has hardly more
 SHOWN_SHARE, SHOWN_LANGUAGES, SHOWN_SCRIPTS = 0.003, 8, 4
 
 
@@ -140,24 +140,30 @@ def _largest(shares: dict[str, float]) -> str:
     return ", ".join(f"{key} {100 * shares[key]:.1f}" for key in order if shares[key] >= SHOWN_SHARE)
 
 
+def _results(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--only", choices=TOKENIZERS)
-    parser.add_argument("--merges", type=int, default=3000)
-    parser.add_argument("--bytes", type=int, default=MEGABYTE, help="about as many of each category")
+    parser.add_argument("--merges", type=int, default=10_000)
+    parser.add_argument("--bytes", type=int, default=MOST_BYTES, help="about as many of each category")
     parser.add_argument("--table", action="store_true", help="print the results and run nothing")
     given = parser.parse_args()
-    results = json.loads(given.out.read_text()) if given.out.is_file() else {}
+    results = _results(given.out)
     for name in [] if given.table else [given.only] if given.only else TOKENIZERS:
-        key = f"{name} {given.merges}"
+        key = f"{name} {given.merges} {given.bytes}"
         if key not in results:
-            results[key] = run(name, given.merges, given.bytes)
+            one = run(name, given.merges, given.bytes)
+            results = {**_results(given.out), key: one}  # others may have written meanwhile
             given.out.write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n")
             print(f"{key}: {results[key]['cpu_seconds']}, gap {results[key]['gap']}", flush=True)
-    print(table(results))
+    setting = f" {given.merges} {given.bytes}"
+    print(table({key: one for key, one in results.items() if key.endswith(setting)}))
 
 
 if __name__ == "__main__":

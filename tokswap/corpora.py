@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokswap.errors import TokswapError
 from tokswap.evaluation.texts import Text
-from tokswap.mixture.corpus import category_files, read_texts, spans_of
+from tokswap.mixture.corpus import read_texts, spans_of, text_files
 
 
 @dataclass(frozen=True)
@@ -44,5 +44,5 @@ def open_corpora(sources: Sequence[str | Path], field: str = "text") -> list[Cor
     for source in sources:
         name = Path(source).name or str(source)
         name = name if name not in out else str(source)
-        out[name] = Corpus(name, tuple(category_files(name, [source])), field)
+        out[name] = Corpus(name, tuple(text_files([source])), field)
     return list(out.values())

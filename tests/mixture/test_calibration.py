@@ -36,7 +36,7 @@ def test_intervals_stay_between_nothing_and_all() -> None:
 def test_what_is_said_of_them_is_what_was_measured() -> None:
     results = json.loads((RESULTS / "mixture-coverage.json").read_text())
     groups = results["groups"]
-    held_out = groups["held out: all of the same source"]
+    held_out = groups["held out: all"]
     assert results["used"] == {"a": FOLD_WIDTH, "b": TEXT_WIDTH}
     assert COVERAGE["held_out"] == held_out["coverage"] and COVERAGE["held_out_shares"] == held_out["shares"]
     (other,) = (one for name, one in groups.items() if "another source" in name)

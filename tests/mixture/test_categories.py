@@ -63,7 +63,7 @@ def test_what_is_no_path_is_named(categories: Any) -> None:
 
 @pytest.mark.parametrize("path", ["x" * 300, "~nobody-of-this-name/texts"])
 def test_paths_that_no_system_takes(path: str) -> None:
-    with pytest.raises(TokswapError, match="category 'en' has a path that can't be read"):
+    with pytest.raises(TokswapError, match=r"category 'en': .* can't be read: "):
         category_files("en", check_categories({"en": [path], "fr": "x"})["en"])
 
 

@@ -297,7 +297,7 @@ def test_a_parquet_file_without_the_column_says_which_it_has(tmp_path: Path) -> 
 @pytest.mark.parametrize("sources", [["nowhere/*.txt"], ["empty"], ["missing.txt"]])
 def test_a_category_without_files_is_refused(sources: list[str], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(TokswapError, match="'x' has no file"):
+    with pytest.raises(TokswapError, match="category 'x': there is no text at"):
         count(with_rules(GPT2), {"x": [tmp_path / source for source in sources]})
     with pytest.raises(TokswapError, match="no category"):
         count(with_rules(GPT2), {})

@@ -43,9 +43,15 @@ def test_what_is_learnt_crosses_words_and_is_not_too_long() -> None:
     assert engine.decode(engine.encode(text).ids) == text
 
 
-@given(st.integers(0, 60), st.floats(0.01, 1))
-def test_thinning_is_even(blocks: int, share: float) -> None:
-    kept = list(thinned(map(str, range(blocks)), share))
-    assert len(kept) == pytest.approx(blocks * share, abs=1)
-    gaps = np.diff([int(name) for name in kept])
-    assert not len(gaps) or gaps.max() - gaps.min() <= 1
+@given(st.integers(0, 400), st.integers(1, 200), st.integers(1, 9))
+def test_thinning_is_even(blocks: int, room: int, size: int) -> None:
+    kept = [int(block) for block in thinned((f"{i:0{size + 2}}" for i in range(blocks)), room * (size + 2))]
+    assert len(kept) == min(blocks, room)
+    assert kept[:1] == [0][:blocks] and kept == sorted(kept)
+    gaps = np.diff([*kept, blocks])
+    assert not len(gaps) or gaps.max() <= 4 * blocks / len(kept)
+    assert len(set(gaps[:-1].tolist())) <= 3
+
+
+def test_thinning_keeps_one_block_of_any_size() -> None:
+    assert list(thinned(["a long one", "b", "another"], 4)) == ["a long one"]

@@ -41,7 +41,15 @@ class Span:
 
 
 def category_files(name: str, sources: Sequence[str | Path]) -> list[Path]:
-    """Return the files that a category's folders, patterns and files name, sorted, each once.
+    """Return what `text_files` returns of a category's sources; raises TokswapError that names the category as well."""
+    try:
+        return text_files(sources)
+    except TokswapError as error:
+        raise TokswapError(f"category {name!r}: {error.what}", error.hint) from None
+
+
+def text_files(sources: Sequence[str | Path]) -> list[Path]:
+    """Return the files that folders, patterns and files name, sorted, each once.
 
     In folders, hidden and binary files are passed over. Raises TokswapError where a source names nothing.
     """
@@ -54,11 +62,9 @@ def category_files(name: str, sources: Sequence[str | Path]) -> list[Path]:
             RuntimeError,
         ) as error:  # a name too long, a folder that is locked, a ~user who isn't there
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise TokswapError(
-                f"the category {name!r} has a path that can't be read: {reason}", _NAME
-            ) from None
+            raise TokswapError(f"{source} can't be read: {reason}", _NAME) from None
         if not files:
-            raise TokswapError(f"the category {name!r} has no file at {source}", _NAME)
+            raise TokswapError(f"there is no text at {source}", _NAME)
         found |= dict.fromkeys(file.resolve() for file in files)
     return sorted(found)
 

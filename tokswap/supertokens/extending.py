@@ -16,7 +16,7 @@ from tokswap.reading import Reader, reader_of
 from tokswap.report import Figure, Report
 from tokswap.supertokens.encoding import words_in
 from tokswap.supertokens.extend import MAX_WORDS, Extended, extend_bpe
-from tokswap.supertokens.files import check_files, thinned_blocks, write_files
+from tokswap.supertokens.files import blocks_of, check_files, thinned, write_files
 from tokswap.supertokens.measure import measure
 from tokswap.supertokens.train import MOST_BYTES
 from tokswap.tokenization import load_tokenizer
@@ -53,7 +53,7 @@ def extend_tokenizer(
     found = extend_bpe(
         base.tokenizer,
         reader.vocab,
-        thinned_blocks(corpora, most_bytes),
+        thinned(blocks_of(corpora), most_bytes),
         add,
         max_words=max_words,
         most_bytes=most_bytes,

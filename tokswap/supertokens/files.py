@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from tokswap.corpora import Corpus
 from tokswap.errors import TokswapError
 from tokswap.graft import as_json
 from tokswap.whole_file import write_whole
+
+GOLDEN = (5**0.5 - 1) / 2
 
 
 def check_files(out: Path, *, overwrite: bool) -> None:
@@ -55,20 +58,21 @@ def blocks_of(corpora: Sequence[Corpus]) -> Iterator[str]:
     return (block for corpus in corpora for block in corpus.blocks())
 
 
-def thinned_blocks(corpora: Sequence[Corpus], most_bytes: int) -> Iterator[str]:
-    """Yield about `most_bytes` bytes of the text, evenly spread over it."""
-    total = sum(corpus.size for corpus in corpora)
-    return thinned(blocks_of(corpora), min(1.0, most_bytes / max(total, 1)))
+def thinned(blocks: Iterable[str], most_bytes: int) -> Iterator[str]:
+    """Yield blocks of at most `most_bytes` bytes in all, evenly spread over the text; the first is always among them.
 
-
-def thinned(blocks: Iterable[str], share: float) -> Iterator[str]:
-    """Yield about a `share` of the blocks, evenly spread; the first is always among them."""
-    owed = 1.0
-    for block in blocks:
-        if owed >= 1:
-            yield block
-            owed -= 1
-        owed += share
+    How much text there is shows only when all of it was read: the stored size says nothing of packed files and of
+    records. So as much is held as may be, and the blocks let go are those i whose i φ, φ the golden ratio, has the
+    largest fraction: what is left is evenly spread whatever that fraction has come to (the three gap theorem).
+    """
+    held: list[tuple[float, int, str]] = []  # a heap that has the largest fraction on top
+    size = 0
+    for i, block in enumerate(blocks):
+        heappush(held, (-(i * GOLDEN % 1), i, block))
+        size += len(block.encode())
+        while size > most_bytes and len(held) > 1:
+            size -= len(heappop(held)[2].encode())
+    yield from (block for _, _, block in sorted(held, key=lambda entry: entry[1]))
 
 
 def _config_of(out: Path) -> Path:

@@ -15,7 +15,7 @@ from tokswap.reading import Reader, open_reader, reader_of
 from tokswap.report import Figure, Report
 from tokswap.supertokens.chunks import train_chunks
 from tokswap.supertokens.encoding import up_to, words_in
-from tokswap.supertokens.files import blocks_of, check_files, thinned_blocks, write_files
+from tokswap.supertokens.files import blocks_of, check_files, thinned, write_files
 from tokswap.supertokens.measure import measure
 from tokswap.supertokens.superbpe import (
     END_OF_TEXT,
@@ -56,7 +56,7 @@ def train_tokenizer(
         raise TokswapError(f"there is no style {style!r}", f"the styles are {', '.join(STYLES)}")
     check_files(out, overwrite=overwrite)
     trained = STYLES[style](
-        blocks_of(corpora), thinned_blocks(corpora, most_bytes), settings, most_bytes, on_progress
+        blocks_of(corpora), thinned(blocks_of(corpora), most_bytes), settings, most_bytes, on_progress
     )
     write_files(
         out, trained.tokenizer, {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END_OF_TEXT}
