@@ -6,10 +6,13 @@ the opening of the next one; in each of these places special tokens are matched 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
+from tokswap.token_roles import CONTROL_NAME
 from tokswap.tokenization import load_tokenizer
 from tokswap.tokenizer_traits import encode
 from tokswap.vocab import Vocab
@@ -40,9 +43,12 @@ def turn_places(config: Mapping[str, Any], tokenizer: Mapping[str, Any], vocab: 
     engine = load_tokenizer(tokenizer)
     out: dict[str, Written] = {}
     for place, ids in zip(texts, encode(engine, list(texts.values())), strict=True):
-        special = tuple(i for i in ids if vocab.is_special(i))
-        name = tuple(i for i in ids if not vocab.is_special(i) and vocab.bytes_of(i).strip().isalpha())
-        out[place] = Written(special, name)
+        # DeepSeek's `<｜User｜>` is a token like any other to its tokenizer.json.
+        controls = [
+            i for i in ids if vocab.is_special(i) or CONTROL_NAME.fullmatch(vocab.texts[vocab.position[i]])
+        ]
+        name = tuple(i for i in ids if i not in controls and vocab.bytes_of(i).strip().isalpha())
+        out[place] = Written(tuple(controls), name)
     return out
 
 
@@ -52,17 +58,28 @@ def place_texts(config: Mapping[str, Any]) -> dict[str, str]:
     A template that opens no turn for the answer (Mistral's `[/INST]` ends the question) opens it with that end.
     """
     asked = _render(config, (USER, ANSWER, AGAIN), opened=False)
+    if not all(text in asked for text in (USER, ANSWER, AGAIN)):
+        return {}
     opened = _render(config, (USER, ANSWER, AGAIN), opened=True)
     answered = _render(config, (USER, ANSWER), opened=False)
-    whole = all(text in asked for text in (USER, ANSWER, AGAIN))
-    if not whole or ANSWER not in answered or not opened.startswith(asked):
+    if ANSWER not in answered or not opened.startswith(asked):
         return {}
-    assistant_end = answered.rpartition(ANSWER)[2]
-    user_open = asked.partition(ANSWER)[2].partition(AGAIN)[0].removeprefix(assistant_end)
+    assistant_end, between = answered.rpartition(ANSWER)[2], asked.partition(ANSWER)[2].partition(AGAIN)[0]
+    if not between.startswith(assistant_end):  # Llama 3's first template always opens another turn
+        assistant_end = between.removesuffix(_common_end(asked.partition(USER)[0], between))
+    user_open = between.removeprefix(assistant_end)
     user_end, assistant_open = asked.rpartition(AGAIN)[2], opened.removeprefix(asked)
     if not assistant_open.strip():
         user_end, assistant_open = "", user_end + assistant_open
     return dict(zip(PLACES, (assistant_end, assistant_open, user_open, user_end), strict=True))
+
+
+def _common_end(one: str, other: str) -> str:
+    """Return what both texts end with, from where a control token can begin."""
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(reversed(one), reversed(other), strict=False))
+    common = "".join(letter for letter, _ in same)[::-1]
+    begins = re.search(r"[<\[]", common)
+    return common[begins.start() :] if begins else ""
 
 
 def match_turns(base: Mapping[str, Written], new: Mapping[str, Written]) -> dict[int, tuple[int, ...]]:
