@@ -145,9 +145,9 @@ def _template(config: Mapping[str, Any]) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _named_tokens(config: Mapping[str, Any]) -> dict[str, str]:
+def _named_tokens(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what templates call tokens by: bos_token, eos_token, … → their text."""
-    out: dict[str, str] = {}
+    out: dict[str, Any] = {}
     for key in ("bos_token", "eos_token", "pad_token", "unk_token"):
         value: Any = config.get(key)
         value = value.get("content") if isinstance(value, Mapping) else value

@@ -93,8 +93,9 @@ def draft_files(files: Mapping[str, bytes], target: Checkpoint, vocab: Vocab) ->
 def draft_warnings(base: Vocab, target: Vocab, alignment: Alignment) -> list[str]:
     """Warn of a start token that the body has never seen, or will miss."""
     start = target.start_id
-    read = target.adds_bos and start is not None and start < alignment.rows
-    if read and alignment.source[start] < 0 and start not in alignment.composed:
+    if start is None or start >= alignment.rows:
+        return []
+    if target.adds_bos and alignment.source[start] < 0 and start not in alignment.composed:
         name = target.texts[target.position[start]]
         return [
             f"the target begins a text with {name!r}, for which the base has no row: name one with --map "
