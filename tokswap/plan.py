@@ -94,7 +94,7 @@ def make_plan(
             *vocab_warnings(base, donor, base_vocab, new_vocab, alignment),
             *(draft_warnings(base_vocab, new_vocab, alignment) if recipe.draft else ()),
             *without_effect(recipe, base, method, parameters),
-            *cut_warnings(base, base_vocab, tokenizer.tokenizer, new_vocab, texts or {}),
+            *cut_warnings(base, base_vocab, tokenizer.tokenizer, new_vocab, texts or {}, draft=recipe.draft),
         ),
     )
 
