@@ -9,12 +9,16 @@ from __future__ import annotations
 import gzip
 import statistics
 import subprocess
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 PACKAGE = "installation-guide-amd64"
 LANGUAGES = ("en", "fr", "de")
 START, LENGTH = 60_000, 12_000  # past the table of contents; bytes of each slice
+MODULES = ("argparse", "difflib", "textwrap", "shutil", "csv")  # of Python's library, to calibrate on
+CALIBRATION = {"en": 40_000, "fr": 16_000, "code": 60_000}  # bytes, from behind the slices that are measured
 
 
 def other_texts(folder: Path) -> list[Path]:
@@ -32,12 +36,38 @@ def other_texts(folder: Path) -> list[Path]:
     return [*wanted, code]
 
 
+def calibration_texts(folder: Path) -> list[Path]:
+    """Return text files to calibrate on in `folder`: other parts of the manual, other modules; 116 KB in all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    library, each = Path(statistics.__file__).parent, CALIBRATION["code"] // len(MODULES)
+    code = folder / "modules.txt"
+    parts = [(library / f"{name}.py").read_text(encoding="utf-8")[:each] for name in MODULES]
+    code.write_text("\n%%\n".join(parts), encoding="utf-8")
+    prose = [folder / f"{language}.txt" for language in ("en", "fr")]
+    for path, content in zip(prose, _manual([path.stem for path in prose]), strict=True):
+        start = START + LENGTH
+        _write(path, content[start : start + CALIBRATION[path.stem]])
+    return [*prose, code]
+
+
 def _manuals(wanted: list[Path]) -> None:
+    for path, content in zip(wanted, _manual(LANGUAGES), strict=True):
+        _write(path, content[START : START + LENGTH])
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_text(content.decode("utf-8", "ignore").strip() + "\n", encoding="utf-8")
+
+
+def _manual(languages: Sequence[str]) -> list[bytes]:
     with tempfile.TemporaryDirectory() as work:
         subprocess.run(["apt-get", "download", "-q", PACKAGE], cwd=work, check=True, capture_output=True)
         (package,) = Path(work).glob("*.deb")
         subprocess.run(["dpkg-deb", "-x", str(package), f"{work}/x"], check=True)
-        for path, language in zip(wanted, LANGUAGES, strict=True):
-            source = Path(work) / f"x/usr/share/doc/{PACKAGE}/{language}/install.{language}.txt.gz"
-            content = gzip.decompress(source.read_bytes())[START : START + LENGTH]
-            path.write_text(content.decode("utf-8", "ignore").strip() + "\n", encoding="utf-8")
+        folder = Path(work) / f"x/usr/share/doc/{PACKAGE}"
+        return [gzip.decompress((folder / f"{its}/install.{its}.txt.gz").read_bytes()) for its in languages]
+
+
+if __name__ == "__main__":
+    for name in calibration_texts(Path(sys.argv[1])):
+        print(name)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tokswap.api import (
+        acceptance,
         audit,
         doctor,
         evaluate,
@@ -36,6 +37,7 @@ __all__ = [
     "Report",
     "TokswapError",
     "__version__",
+    "acceptance",
     "audit",
     "compare",
     "doctor",
@@ -55,6 +57,7 @@ __all__ = [
 _HOMES = {
     "transplant": "tokswap.api",
     "evaluate": "tokswap.api",
+    "acceptance": "tokswap.api",
     "heal": "tokswap.api",
     "compare": "tokswap.tokenizer_api",
     "leaderboard": "tokswap.api",

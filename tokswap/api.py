@@ -2,6 +2,7 @@
 
 transplant("gemma3", "smollm2", out="gemma3-smollm2", method="omp", parameters={"k": 64})
 evaluate("gemma3-smollm2", against="gemma3", texts=["french.txt"])
+acceptance("smollm2-for-gemma3", "gemma3", against="smollm2")
 heal("gemma3-smollm2", out="gemma3-smollm2-healed", base="gemma3", budget="30m")
 leaderboard("leaderboard.yaml", out="leaderboard")
 trim("gemma3", ["texts/en/"], out="gemma3-english")
@@ -96,6 +97,32 @@ def evaluate_tasks(
 
     checkpoint = open_source(fspath(model), on_progress=on_progress)
     return run(checkpoint, tasks, limit=limit, device=device, dtype=dtype, on_progress=on_progress)
+
+
+def acceptance(
+    draft: Source,
+    target: Source,
+    *,
+    against: Source | None = None,
+    texts: Sequence[Source] | None = None,
+    on_progress: Progress | None = None,
+    **how: Any,
+) -> Report:
+    """Measure how many of a draft's tokens `target` keeps, greedy and sampled, and the speed that follows.
+
+    `against` is the model that the draft came from, asked under its own tokenizer. `how` is passed on to
+    `tokswap.evaluation.acceptance.measure_acceptance`: tokens, cost, max_bytes, device, dtype, seed. Raises
+    TokswapError for a draft of another vocabulary, and for models, texts and numbers that can't be used.
+    """
+    from tokswap.evaluation.acceptance import measure_acceptance
+    from tokswap.sources import open_source
+
+    chosen = texts_of(texts)
+    drafting, drafted_for = (
+        open_source(fspath(source), on_progress=on_progress) for source in (draft, target)
+    )
+    base = None if against is None else open_source(fspath(against), on_progress=on_progress)
+    return measure_acceptance(drafting, drafted_for, chosen, against=base, on_progress=on_progress, **how)
 
 
 def leaderboard(

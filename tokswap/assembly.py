@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokswap import graft
 from tokswap.checkpoint import Checkpoint, read_json
+from tokswap.draft import draft_files
 from tokswap.initialise import Embeddings, initialise
 from tokswap.pieces import spell
 from tokswap.plan import Plan, dropped, head_name
@@ -66,6 +67,8 @@ def new_files(plan: Plan, tokenizer: Mapping[str, Any]) -> tuple[dict[str, bytes
             processor, gone = graft.new_processor(processor, plan.alignment, extra_rows=base.extra_rows)
             files[name] = graft.as_json(processor)
             lost += gone
+    if plan.recipe.draft:
+        files = draft_files(files, plan.donor, new)
     files["tokenizer_config.json"], doubts = settled_tokenizer_config(files)
     return files, [*lost, *stale, *doubts]
 

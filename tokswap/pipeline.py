@@ -162,6 +162,8 @@ def _texts(paths: list[str], kind: Any, *, all_of_it: bool = False) -> Mapping[s
 
 
 def _new_tokenizer(plan: Plan) -> dict[str, Any]:
+    if plan.recipe.draft:
+        return dict(plan.donor.tokenizer)
     files = graft.with_input_tokens(plan.tokenizer, plan.base_vocab, plan.new_vocab, plan.alignment.rows)
     return graft.new_tokenizer(files, plan.base_vocab, plan.new_vocab, plan.start_id)
 

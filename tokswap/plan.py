@@ -13,6 +13,7 @@ import numpy as np
 from tokswap.align import Alignment, align, silenced
 from tokswap.auxiliary import DONOR, NGRAMS, open_space
 from tokswap.digits import out_of_use, with_digits_of
+from tokswap.draft import align_draft, check_draft, draft_warnings
 from tokswap.errors import TokswapError
 from tokswap.graft import TokenizerFiles, start_token_id, with_start_token
 from tokswap.methods import Method, get_method, no_parallel_text
@@ -69,10 +70,9 @@ def make_plan(
         open_space(recipe.auxiliary)
     base_vocab = vocab_of(base)
     require_distinct(donor)
-    given = TokenizerFiles(_digits(recipe, base, donor), donor.tokenizer_config)
-    tokenizer = with_start_token(given, base_vocab, vocab_of(donor))
+    tokenizer = _new_tokenizer(recipe, base, base_vocab, donor)
     new_vocab = _new_vocab(tokenizer, donor)
-    alignment = _align(recipe, base_vocab, new_vocab)
+    alignment = _align(recipe, (base, base_vocab), (donor, new_vocab))
     if tokenizer.tokenizer.get("pre_tokenizer") != donor.tokenizer.get("pre_tokenizer"):
         alignment = silenced(
             alignment, out_of_use(tokenizer.tokenizer, new_vocab, alignment.new_ids.tolist())
@@ -86,14 +86,15 @@ def make_plan(
         new_vocab=new_vocab,
         tokenizer=tokenizer,
         alignment=alignment,
-        start_id=start_token_id(alignment, base_vocab, new_vocab),
+        start_id=new_vocab.start_id if recipe.draft else start_token_id(alignment, base_vocab, new_vocab),
         method=method,
         parameters=parameters,
         reason=reason,
         warnings=(
             *vocab_warnings(base, donor, base_vocab, new_vocab, alignment),
+            *(draft_warnings(base_vocab, new_vocab, alignment) if recipe.draft else ()),
             *without_effect(recipe, base, method, parameters),
-            *cut_warnings(base, base_vocab, tokenizer.tokenizer, new_vocab, texts or {}),
+            *cut_warnings(base, base_vocab, tokenizer.tokenizer, new_vocab, texts or {}, draft=recipe.draft),
         ),
     )
 
@@ -109,6 +110,7 @@ def plan_report(plan: Plan) -> Report:
         "method": plan.method.name,
         "parameters": dict(plan.parameters),
         "auxiliary": plan.recipe.auxiliary,
+        "draft": plan.recipe.draft,
         "why_this_method": plan.reason,
         "calibration": plan.recipe.calibrate,
         "tied": not plan.untied,
@@ -117,7 +119,7 @@ def plan_report(plan: Plan) -> Report:
         "start_token": None
         if plan.start_id is None
         else plan.new_vocab.bytes_of(plan.start_id).decode("utf-8", "replace"),
-        "start_token_is_added": plan.base_vocab.adds_bos,
+        "start_token_is_added": (plan.new_vocab if plan.recipe.draft else plan.base_vocab).adds_bos,
         "special_tokens": special_rows(plan),
     }
     return Report("plan", facts, alignment_figures(plan) | size_figures(plan), {}, plan.warnings)
@@ -244,11 +246,11 @@ def special_rows(plan: Plan) -> dict[str, str | None]:
             continue
         source = int(plan.alignment.source[token_id])
         name = plan.new_vocab.texts[plan.new_vocab.position[token_id]]
-        out[name] = (
-            plan.base_vocab.texts[plan.base_vocab.position[source]]
-            if source in plan.base_vocab.position
-            else None
-        )
+        rows = plan.alignment.composed.get(token_id, (source,))
+        held = [
+            plan.base_vocab.texts[plan.base_vocab.position[i]] for i in rows if i in plan.base_vocab.position
+        ]
+        out[name] = " + ".join(held) or None
     return out
 
 
@@ -275,8 +277,19 @@ def _new_vocab(tokenizer: TokenizerFiles, donor: Checkpoint) -> Vocab:
     return read_vocab(tokenizer.tokenizer, tokenizer.config, donor.config, donor.generation_config, rows=rows)
 
 
-def _align(recipe: Recipe, base: Vocab, new: Vocab) -> Alignment:
+def _new_tokenizer(recipe: Recipe, base: Checkpoint, base_vocab: Vocab, donor: Checkpoint) -> TokenizerFiles:
+    """Return the donor's tokenizer, cutting numbers and starting texts as the recipe and the base need it."""
+    if recipe.draft:
+        return TokenizerFiles(donor.tokenizer, donor.tokenizer_config)
+    given = TokenizerFiles(_digits(recipe, base, donor), donor.tokenizer_config)
+    return with_start_token(given, base_vocab, vocab_of(donor))
+
+
+def _align(recipe: Recipe, base_side: tuple[Checkpoint, Vocab], side: tuple[Checkpoint, Vocab]) -> Alignment:
     overrides = {new_text: parts.split() for new_text, parts in recipe.map.items()}
+    if recipe.draft:
+        return align_draft(base_side, side, overrides, check_draft(recipe, side[0]))
+    base, new = base_side[1], side[1]
     first = align(base, new, overrides=overrides)
     if first.identical:  # on its own tokenizer a model keeps its rows, however many the donor's model has
         new = replace(new, rows=base.rows)

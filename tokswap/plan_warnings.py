@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tokswap.checkpoint import Checkpoint
     from tokswap.evaluation.texts import Text
 
+KEEP_DIGITS = "; --keep-digits base keeps the base's way where the donor can follow"
+
 Side = tuple[Any, Vocab]
 """A tokenizer made to encode, and its vocabulary."""
 
@@ -69,14 +71,23 @@ def require_distinct(donor: Checkpoint) -> None:
 
 
 def cut_warnings(
-    base: Checkpoint, old: Vocab, tokenizer: Mapping[str, Any], new: Vocab, texts: Mapping[str, Text]
+    base: Checkpoint,
+    old: Vocab,
+    tokenizer: Mapping[str, Any],
+    new: Vocab,
+    texts: Mapping[str, Text],
+    *,
+    draft: bool = False,
 ) -> list[str]:
-    """Warn of texts that the body has never seen cut as the new tokenizer cuts them: their beginnings, and numbers."""
+    """Warn of texts that the body has never seen cut as the new tokenizer cuts them: their beginnings, and numbers.
+
+    A `draft` can't do anything about either: its tokenizer is the target's.
+    """
     if base.tokenizer == tokenizer:
         return []
     before = load_tokenizer(base.tokenizer, f"the tokenizer of {base.source}"), old
     after = load_tokenizer(tokenizer, "the new tokenizer"), new
-    return [*_first_space(before, after), *_numbers(before, after, texts)]
+    return [*_first_space(before, after), *_numbers(before, after, texts, "" if draft else KEEP_DIGITS)]
 
 
 def _first_space(before: Side, after: Side) -> list[str]:
@@ -94,7 +105,7 @@ def _puts_space(engine: Any, vocab: Vocab) -> bool:
     return b"".join(map(vocab.bytes_of, ids)).startswith(b" ")
 
 
-def _numbers(before: Side, after: Side, texts: Mapping[str, Text]) -> list[str]:
+def _numbers(before: Side, after: Side, texts: Mapping[str, Text], advice: str) -> list[str]:
     """Warn of numbers that are cut otherwise, with their share of `texts`."""
     schemes = digit_scheme(*before), digit_scheme(*after)
     differing, total = differing_share(before, after, texts.values())
@@ -102,8 +113,8 @@ def _numbers(before: Side, after: Side, texts: Mapping[str, Text]) -> list[str]:
         return []
     share = f", which is {100 * differing / total:.1f} % of the evaluation text" if total else ""
     return [
-        f"numbers are cut differently{share} (the base: {schemes[0]}; the new tokenizer: {schemes[1]}); "
-        "--keep-digits base keeps the base's way where the donor can follow"
+        f"numbers are cut differently{share} (the base: {schemes[0]}; the new tokenizer: {schemes[1]})"
+        f"{advice}"
     ]
 
 

@@ -38,6 +38,9 @@ class Recipe(BaseModel):
     base: str
     donor: str
     out: str | None = None
+    draft: bool = Field(
+        default=False, description="the donor is the target of speculative decoding: ids and size exactly its"
+    )
     method: str = "auto"
     parameters: dict[str, Any] = Field(default_factory=dict)
     auxiliary: str = Field(

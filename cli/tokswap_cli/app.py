@@ -15,6 +15,7 @@ import typer
 from tokswap import __version__
 from tokswap.errors import TokswapError
 from tokswap_cli import (
+    acceptance,
     audit,
     compare,
     doctor,
@@ -66,6 +67,7 @@ for module in (
     doctor,
     audit,
     evaluate,
+    acceptance,
     inspect,
     compare,
     infer_mixture,

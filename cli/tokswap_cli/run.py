@@ -75,7 +75,11 @@ def _say_what_next(report: Report, *, dry_run: bool) -> None:
         output.planned(out)
         return
     output.message(f"written and verified: {out}")
-    if "evaluation" not in report.sections:
+    if report.facts.get("draft"):
+        names = [shlex.quote(str(report.facts[name]).split(" (")[0]) for name in ("donor", "base")]
+        call = f"tokswap acceptance {shlex.quote(out)} --target {names[0]} --against {names[1]}"
+        output.hint(f"measure how much of it the target keeps with: {call}")
+    elif "evaluation" not in report.sections:
         base = str(report.facts["base"]).split(" (")[0]
         output.hint(f"measure it with: tokswap evaluate {shlex.quote(out)} --against {shlex.quote(base)}")
     else:

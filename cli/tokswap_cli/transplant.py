@@ -14,6 +14,7 @@ from tokswap_cli.run import run
 EPILOG = options.examples(
     "tokswap transplant --base gemma3 --donor smollm2 --dry-run",
     "tokswap transplant --base gemma3 --donor smollm2 --out gemma3-smollm2 --method omp --set k=8",
+    "tokswap transplant --base smollm2 --for-draft-of gemma3 --out smollm2-for-gemma3",
     "tokswap evaluate gemma3-smollm2 --against gemma3",
 )
 SOURCE = "a folder, a .gguf, an alias of `tokswap models` or a Hub id org/name@revision"
@@ -35,6 +36,15 @@ def transplant(
             "--donor",
             metavar="SOURCE",
             help="Whose tokenizer it gets: the same, or a tokenizer.json, e.g. --donor smollm2.",
+        ),
+    ] = None,
+    for_draft_of: Annotated[
+        str | None,
+        typer.Option(
+            "--for-draft-of",
+            metavar="TARGET",
+            help="In place of --donor: the model that --base is to draft for. Ids, size and special tokens become "
+            "exactly its own, e.g. --for-draft-of gemma3.",
         ),
     ] = None,
     out: Annotated[
@@ -168,7 +178,7 @@ def transplant(
     output.begin(quiet=quiet, as_json=as_json)
     flags = {
         "base": base,
-        "donor": donor,
+        **_target(donor, for_draft_of),
         "out": out,
         "method": method,
         "auxiliary": auxiliary,
@@ -187,6 +197,16 @@ def transplant(
     }
     fields = recipe_fields(config, flags, assignments("--set", sets), assignments("--map", maps))
     run(fields, dry_run=dry_run, overwrite=overwrite, page=report)
+
+
+def _target(donor: str | None, target: str | None) -> dict[str, Any]:
+    """Return what --donor and --for-draft-of say about whose tokenizer it is."""
+    if donor is not None and target is not None:
+        raise TokswapError(
+            "--donor and --for-draft-of both name whose tokenizer it gets",
+            "a draft's donor is its target: give one",
+        )
+    return {"donor": donor} if target is None else {"donor": target, "draft": True}
 
 
 def recipe_fields(

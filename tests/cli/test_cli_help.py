@@ -48,6 +48,7 @@ def test_the_tree_is_what_is_documented() -> None:
         "doctor",
         "audit",
         "evaluate",
+        "acceptance",
         "inspect",
         "compare",
         "leaderboard",

@@ -50,6 +50,7 @@ def generic_tables(report: Report) -> list[Table]:
 
 def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
     from tokswap.display import (
+        acceptance,
         auditing,
         evaluation,
         healing,
@@ -71,6 +72,7 @@ def _layouts() -> Mapping[str, Callable[[Report], list[Table]]]:
         "supertokens": supertokens.supertokens_tables,
         "extension": supertokens.extension_tables,
         "trim": trimming.trim_tables,
+        "acceptance": acceptance.acceptance_tables,
         "evaluation": evaluation.evaluation_tables,
         "healing": healing.healing_tables,
         "healing_evaluation": healing.score_tables,

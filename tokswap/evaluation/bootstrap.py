@@ -48,6 +48,16 @@ def bits_interval(
     return _interval(_bits(nats.sum(), sizes.sum()), _bits(sums[0], sums[1]))
 
 
+def share_interval(
+    parts: NDArray[np.float64], sizes: NDArray[np.float64], *, seed: int = 0, resamples: int = RESAMPLES
+) -> Interval:
+    """Return a share, the sum of `parts` Float[n] over that of `sizes` Float[n], over chunks."""
+    sums = _resampled(np.stack([parts, sizes]), seed, resamples)
+    # Where few chunks count at all, a resample may hold none of them: it says nothing.
+    held = sums[1] > 0
+    return _interval(parts.sum() / sizes.sum(), sums[0][held] / sums[1][held])
+
+
 def paired_interval(
     nats: NDArray[np.float64],
     base_nats: NDArray[np.float64],
