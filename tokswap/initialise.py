@@ -99,7 +99,7 @@ def initialise(
     import torch
 
     text_ids = torch.tensor(sorted(preferred_ids(base_vocab).values()), dtype=torch.long)
-    usable = text_ids[_trained_both(base, text_ids)]
+    usable = usable_ids(base, base_vocab)
     pieces = _only(pieces, usable)
     if auxiliary is None:
         space = _donor_space(alignment, text_ids, usable, donor, method)
@@ -130,6 +130,14 @@ def initialise(
     )
     anchors = len(space.anchors)
     return Initialised(rows, anchors, space.candidates - anchors, int((~space.alive).sum()))
+
+
+def usable_ids(base: Embeddings, vocab: Vocab) -> Tensor:
+    """Return Int[m]: the base ids of ordinary tokens that text yields and whose rows are trained, ascending."""
+    import torch
+
+    text_ids = torch.tensor(sorted(preferred_ids(vocab).values()), dtype=torch.long)
+    return text_ids[_trained_both(base, text_ids)]
 
 
 def place(alignment: Alignment, base: Tensor, new: Tensor) -> Tensor:

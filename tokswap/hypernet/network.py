@@ -118,10 +118,10 @@ class Embeddings(nn.Module):
 class Encoder(nn.Module):
     """Embeddings and layers, under RoBERTa's names."""
 
-    def __init__(self, config: HypernetConfig) -> None:
+    def __init__(self, config: HypernetConfig, words: int) -> None:
         super().__init__()
         width, inner = config.hn_hidden_size, config.hn_intermediate_size
-        self.embeddings = Embeddings(width, config.pad_token_id + 1)
+        self.embeddings = Embeddings(width, words)
         layers = (Layer(width, inner, config.heads) for _ in range(config.hn_n_layers))
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(layers)})
 
@@ -144,7 +144,7 @@ class ZettNetwork(nn.Module):
         width, inner, row = config.hn_hidden_size, config.hn_intermediate_size, config.row_width
         if config.languages:
             self.lang_embeddings = nn.Embedding(config.languages, width)
-        self.model = Encoder(config)
+        self.model = Encoder(config, config.pad_token_id + 1)
         self.fallback_embeddings = nn.Embedding(max(config.hn_n_extra_tokens, 1), row)
         self.input_projection = nn.Sequential(nn.Linear(row, width), ProjectorBlock(width, inner))
         one = config.hn_single_head or not config.separate_out_embeddings

@@ -29,7 +29,7 @@ class ResidualNetwork(nn.Module):
         self.centre = nn.Parameter(torch.zeros(1, row), requires_grad=False)
         self.scale = nn.Parameter(torch.ones(1, row), requires_grad=False)
         self.start_projection, self.piece_projection = nn.Linear(row, width), nn.Linear(row, width)
-        self.model = Encoder(config)
+        self.model = Encoder(config, 1)
         self.output_projection = nn.Linear(width, row)
         nn.init.zeros_(self.output_projection.weight)
         nn.init.zeros_(self.output_projection.bias)
