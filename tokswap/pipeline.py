@@ -21,6 +21,7 @@ from tokswap.errors import TokswapError
 from tokswap.evaluation.attach import with_evaluation
 from tokswap.evaluation.evaluate import evaluate
 from tokswap.evaluation.texts import Text, default_texts, load_texts
+from tokswap.hypernet.use import open_predictor, weights_digest
 from tokswap.initialise import Embeddings, Initialised, initialise
 from tokswap.parallel_texts import Lines, links_of, read_parallel
 from tokswap.pieces import spell
@@ -112,6 +113,9 @@ def _initialise(plan: Plan, parallel: Lines | None, on_progress: Progress | None
     pieces = spell(base.tokenizer, plan.base_vocab, tokens)
     donor = Embeddings(*read_embeddings(plan.donor)[:2]) if needs_donor(plan) else None
     auxiliary = _auxiliary(plan, tokens, on_progress) if needs_auxiliary(plan) else None
+    network = None
+    if plan.hypernet is not None:
+        network = open_predictor(plan.hypernet, base, plan.base_vocab, tokens, pieces)
     made = initialise(
         plan.alignment,
         Embeddings(*read_embeddings(base)),
@@ -121,6 +125,7 @@ def _initialise(plan: Plan, parallel: Lines | None, on_progress: Progress | None
         plan.method,
         plan.parameters,
         auxiliary=auxiliary,
+        network=network,
         links=None if parallel is None else links_of(parallel, base.tokenizer, plan.tokenizer.tokenizer),
         device=str(choose_device(plan.recipe.device)),
         seed=plan.recipe.seed,
@@ -178,6 +183,7 @@ def _write(
         "base": public_name(plan.base.source),
         "donor": public_name(plan.donor.source),
         "inputs": {"base": input_hashes(plan.base), "donor": input_hashes(plan.donor)},
+        **({} if plan.hypernet is None else {"hypernet": {"sha256": weights_digest(plan.hypernet)}}),
         "recipe": _resolved(plan),
         "rows": {
             "base": plan.base_vocab.rows,
@@ -212,6 +218,7 @@ def _resolved(plan: Plan) -> dict[str, Any]:
     """Return the recipe with what was chosen, fit to be published: of absolute paths only the last part."""
     recipe = plan.recipe
     sources = {name: _portable(getattr(recipe, name)) for name in ("base", "donor", "auxiliary")}
+    sources["hypernet"] = None if recipe.hypernet is None else _portable(recipe.hypernet)
     texts = {name: [_portable(p) for p in getattr(recipe, name)] for name in TEXT_FIELDS}
     chosen = {"method": plan.method.name, "parameters": dict(plan.parameters)}
     return recipe.model_copy(update={**sources, **texts, **chosen}).model_dump(exclude={"out"})
@@ -223,7 +230,8 @@ def _portable(path: str) -> str:
 
 def _inputs(plan: Plan) -> dict[str, str]:
     """Return what identifies the inputs for resuming: the bytes of configs and headers, sizes and times of shards."""
-    return {"base": plan.base.identity(), "donor": plan.donor.identity(), "tokswap": __version__}
+    network = {} if plan.hypernet is None else {"hypernet": weights_digest(plan.hypernet)}
+    return {"base": plan.base.identity(), "donor": plan.donor.identity(), "tokswap": __version__, **network}
 
 
 def _report(

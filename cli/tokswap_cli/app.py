@@ -20,6 +20,7 @@ from tokswap_cli import (
     doctor,
     evaluate,
     heal,
+    hypernet,
     infer_mixture,
     inspect,
     leaderboard,
@@ -59,6 +60,7 @@ app = typer.Typer(
 for module in (
     transplant,
     heal,
+    hypernet,
     trim,
     supertokens,
     verify,

@@ -62,9 +62,7 @@ def estimate(
     }
 
 
-def operations(
-    base: Checkpoint, config: HypernetConfig, settings: Settings, *, text: bool
-) -> float:
+def operations(base: Checkpoint, config: HypernetConfig, settings: Settings, *, text: bool) -> float:
     """Return the floating-point operations of one step, forward and back: six for each number and position.
 
     Of a step of text two thirds of the student's are counted: its weights take no gradient.

@@ -51,7 +51,7 @@ class Objective:
         self._variance = rows.var(0).clamp_min(1e-16).to(material.device)  # (w)
         self._read: tuple[Vocabulary, Any] | None = None
 
-    def parts(self, stage: Stage, step: int, text_step: int) -> int:
+    def parts(self, stage: Stage, text_step: int) -> int:
         """Return how many parts the loss of a step comes in."""
         if not stage.reads_text:
             return self.settings.accumulate
@@ -96,12 +96,13 @@ class Objective:
         if stream is None or student is None:
             return None
         vocabulary = stream.held_out_vocabulary()
-        rows = Predictor(self.hypernet).rows(self._task(vocabulary.pieces), _code(self)).rows
+        rows = Predictor(self.hypernet).rows(self._task(vocabulary.pieces), _code(self))
         columns, reader = all_columns(vocabulary), vocabulary.reader()
         with torch.no_grad():
             tables = student.tables(vocabulary, rows.to(self.material.device))
             nats = -sum(
-                float(student.read(tables, columns, reader.tokenize(text))[0].sum()) for text in stream.held_out
+                float(student.read(tables, columns, reader.tokenize(text))[0].sum())
+                for text in stream.held_out
             )
         return nats / (sum(len(text.encode()) for text in stream.held_out) * math.log(2))
 

@@ -41,9 +41,7 @@ class Pairs:
         ids = rng.choice(self.tokens, size=min(size, len(self.tokens)), replace=False)
         return ids, self.spelt(ids, longest, rng)
 
-    def spelt(
-        self, ids: NDArray[np.int64], longest: int, rng: np.random.Generator | None = None
-    ) -> Pieces:
+    def spelt(self, ids: NDArray[np.int64], longest: int, rng: np.random.Generator | None = None) -> Pieces:
         """Return spellings of tokens: their two pieces, expanded further at random where there is an `rng`."""
         import torch
 
@@ -67,9 +65,7 @@ class Pairs:
         return row
 
 
-def merge_pairs(
-    tokenizer: Mapping[str, Any], vocab: Vocab, usable: NDArray[np.int64], seed: int
-) -> Pairs:
+def merge_pairs(tokenizer: Mapping[str, Any], vocab: Vocab, usable: NDArray[np.int64], seed: int) -> Pairs:
     """Return the pairs of a base: those of its merges, or the most even splits where it was not made by merging.
 
     `usable` are the ids with trained rows. Raises TokswapError where there are too few tokens to hold any out.
@@ -110,8 +106,11 @@ def _halved(vocab: Vocab) -> dict[int, tuple[int, int]]:
     ids = preferred_ids(vocab)
     out: dict[int, tuple[int, int]] = {}
     for token, token_id in ids.items():
-        cuts = sorted(range(1, len(token)), key=lambda at, middle=len(token) / 2: abs(at - middle))
-        at = next((at for at in cuts if token[:at] in ids and token[at:] in ids), None)
+        middle = len(token) / 2
+        cuts = (int(middle + sign * step / 2) for step in range(len(token)) for sign in (1, -1))
+        at = next(
+            (at for at in cuts if 0 < at < len(token) and token[:at] in ids and token[at:] in ids), None
+        )
         if at is not None:
             out[token_id] = (ids[token[:at]], ids[token[at:]])
     return out

@@ -21,22 +21,24 @@ MOST_AT_ONCE = 1024
 """Tokens of a block at the most: larger ones gain nothing."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Predictor:
-    """A hypernetwork ready to make rows; `surfaces` Int[n L] are its targets' spellings, None for their pieces."""
+    """A hypernetwork ready to make rows; `surfaces` Int[n L] are its targets' spellings, None for their pieces.
+
+    `bias` Float32[n] are the biases that it predicted with the last rows, where it does.
+    """
 
     hypernet: Hypernet
     surfaces: Tensor | None = None
+    bias: Tensor | None = None
 
-    def rows(self, task: Task, language: str = "") -> Predicted:
-        """Return the rows of all targets, Float32[n w], and their biases where the network predicts them.
+    def rows(self, task: Task, language: str = "") -> Tensor:
+        """Return the rows of all targets, Float32[n w].
 
         A token that the base can't spell gets what the start gives it. Raises TokswapError for a language that the
         network doesn't know.
         """
         import torch
-
-        from tokswap.hypernet.network import Predicted
 
         config = self.hypernet.config
         chosen = config.language_index(language)
@@ -44,15 +46,18 @@ class Predictor:
         start = start_rows(config.start, task)
         network = self.hypernet.network.to(task.device)
         parts: list[Predicted] = []
+        step = block_size(config, task.budget)
         with torch.no_grad():
-            for part in torch.arange(len(surfaces)).split(block_size(config, task.budget)):
+            for at in range(0, len(surfaces), step):
+                part = slice(at, at + step)
                 parts.append(forward(network, surfaces[part], task.base, start[part], chosen))
-                task.report(int(part[-1]) + 1)
+                task.report(min(at + step, len(surfaces)))
         rows = torch.cat([part.rows.cpu() for part in parts]) if parts else start
         unspelt = (surfaces == config.pad_token_id).all(dim=1)
         rows[unspelt] = start[unspelt]
         biases = [part.bias.cpu() for part in parts if part.bias is not None]
-        return Predicted(rows, torch.cat(biases) if biases else None)
+        self.bias = torch.cat(biases) if biases else None
+        return rows
 
 
 def forward(
@@ -78,7 +83,10 @@ def start_rows(start: Start, task: Task) -> Tensor:
     quiet = replace(task, on_progress=None, network=None)
     if not isinstance(task.base, SideBySide):
         return method(quiet, **start.parameters)
-    sides = (replace(quiet, base=task.base.input, side="input"), replace(quiet, base=task.base.output, side="output"))
+    sides = (
+        replace(quiet, base=task.base.input, side="input"),
+        replace(quiet, base=task.base.output, side="output"),
+    )
     return torch.cat([method(side, **start.parameters) for side in sides], dim=1)
 
 

@@ -49,6 +49,9 @@ class ResidualNetwork(nn.Module):
         device = base.device if isinstance(base, Tensor) else base.input.device
         pieces = base[surfaces.clamp(max=base.shape[0] - 1).to(device)].to(start)
         pieces, begun = ((rows - self.centre) / self.scale for rows in (pieces, start))
+        pieces = pieces.masked_fill(
+            ~mask[..., None], 0.0
+        )  # padding stands for whichever row, which may be NaN
         inputs = torch.cat([self.start_projection(begun)[:, None], self.piece_projection(pieces)], dim=1)
         seen = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
         first = self.model(inputs, seen)[:, 0]

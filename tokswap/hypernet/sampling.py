@@ -71,14 +71,19 @@ def sample_vocabulary(
     rng = np.random.default_rng(list(seed))
     outer = outer_tokenizer(base)
     engine = load_tokenizer(outer, "the base's pre-tokenizer")
-    words = (word for text in texts for word, _ in engine.pre_tokenizer.pre_tokenize_str(_normal(engine, text)))
+    words = (
+        word for text in texts for word, _ in engine.pre_tokenizer.pre_tokenize_str(_normal(engine, text))
+    )
     pieces = noisy_pieces(substring_counts(words, int(rng.integers(EVERY))), size, rng)
     outer["model"] = {"type": "Unigram", "unk_id": None, "byte_fallback": False, "vocab": pieces}
     return as_vocabulary(outer, base, vocab)
 
 
 def as_vocabulary(
-    tokenizer: Mapping[str, Any], base: Mapping[str, Any], vocab: Vocab, config: Mapping[str, Any] | None = None
+    tokenizer: Mapping[str, Any],
+    base: Mapping[str, Any],
+    vocab: Vocab,
+    config: Mapping[str, Any] | None = None,
 ) -> Vocabulary:
     """Return any tokenizer.json as a student's vocabulary; `config` is its tokenizer_config.json."""
     new = read_vocab(tokenizer, config or {})
@@ -89,7 +94,7 @@ def as_vocabulary(
 
 
 def outer_tokenizer(base: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the base's tokenizer.json without its tokens: byte-level, cut as the base cuts where that is byte-level."""
+    """Return the base's tokenizer.json without its tokens: byte-level, and cut as the base cuts if that is too."""
     byte_level = is_byte_level(base)
     cut = base.get("pre_tokenizer") if byte_level else None
     return {
@@ -99,7 +104,11 @@ def outer_tokenizer(base: Mapping[str, Any]) -> dict[str, Any]:
         "pre_tokenizer": copy.deepcopy(cut) or _BYTE_LEVEL,
         "post_processor": None,
         "decoder": _BYTE_LEVEL,
-        "model": {"type": "WordLevel", "vocab": {char: i for i, char in enumerate(gpt2_alphabet())}, "unk_token": "!"},
+        "model": {
+            "type": "WordLevel",
+            "vocab": {char: i for i, char in enumerate(gpt2_alphabet())},
+            "unk_token": "!",
+        },
     }
 
 

@@ -98,7 +98,9 @@ def make_settings(stages: Sequence[str], *, seed: int = 0, **more: Any) -> Setti
         if value is not None and not least <= value < math.inf:
             raise TokswapError(f"the {name} is {value}", "give a number above 0")
     if not 0 <= seed < 2**63:
-        raise TokswapError(f"the seed {seed} is none", "give --seed 0 or a number above, of at most 18 digits")
+        raise TokswapError(
+            f"the seed {seed} is none", "give --seed 0 or a number above, of at most 18 digits"
+        )
     return Settings(chosen, seed, **more)
 
 
@@ -112,6 +114,7 @@ def parse_stage(text: str) -> tuple[Stage, int]:
     names = [str(stage) for stage in Stage]
     if match is None or match[1] not in names or int(match[2]) < 1:
         raise TokswapError(
-            f"{text!r} is no stage with its steps", f"write it like spell=2000; the stages are {', '.join(names)}"
+            f"{text!r} is no stage with its steps",
+            f"write it like spell=2000; the stages are {', '.join(names)}",
         )
     return Stage(match[1]), int(match[2])

@@ -39,6 +39,7 @@ class Stream:
     vocab: Vocab
     donor: Vocabulary | None = None
     worker: bool = True
+    _held: Vocabulary | None = None
     _pool: ProcessPoolExecutor | None = None
     _drawn: dict[int, Future[Vocabulary] | Vocabulary] = field(default_factory=dict[int, Any])
 
@@ -75,7 +76,9 @@ class Stream:
         """Return the tokenizer that held-out text is read with: the donor's, or one that training never draws."""
         if self.donor is not None:
             return self.donor
-        return self._sample([HELD_OUT_SEED], self.train[: self._texts])()
+        if self._held is None:
+            self._held = self._sample([HELD_OUT_SEED], self.train[: self._texts])()
+        return self._held
 
     def close(self) -> None:
         """End the worker."""

@@ -80,7 +80,9 @@ class Student:
                 "train with --stage spell=2000, which needs no text and no model",
             )
         embedding.padding_idx = None  # it would drop the gradient of whichever row has that place in a batch
-        self._names = _names_of(lm.model, [embedding.weight] if self.tied else [embedding.weight, head.weight])
+        self._names = _names_of(
+            lm.model, [embedding.weight] if self.tied else [embedding.weight, head.weight]
+        )
         self._kept: tuple[Vocabulary, tuple[Tensor, ...]] | None = None
 
     @property

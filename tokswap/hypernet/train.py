@@ -29,6 +29,7 @@ from tokswap.hypernet.settings import Settings, make_settings
 from tokswap.hypernet.streams import Stream, snippets_of
 from tokswap.hypernet.student import Student
 from tokswap.hypernet.surfaces import fallback_bytes, vocabulary_digest
+from tokswap.hypernet.use import cached_folder
 from tokswap.initialise import Embeddings, usable_ids
 from tokswap.methods import SideBySide, get_method
 from tokswap.recipe import check_parameters
@@ -76,7 +77,7 @@ class Job:
 
 def train_hypernet(
     base: Named,
-    out: Named,
+    out: Named | None = None,
     *,
     stages: Sequence[str] = (),
     texts: Sequence[Named] = (),
@@ -96,7 +97,7 @@ def train_hypernet(
     on_progress: Tell | None = None,
     **settings: Any,
 ) -> Report:
-    """Train a hypernetwork for `base` and write it to the folder `out`.
+    """Train a hypernetwork for `base` and write it to the folder `out`, None standing for the one in the cache.
 
     `stages` are "spell=2000", "identity=…", "lm=…" and "distil=…" in order; the last two read `texts` through the
     frozen base, under tokenizers that are drawn and, every other turn, that of `donor`. `architecture` is "residual",
@@ -109,9 +110,11 @@ def train_hypernet(
     """
     checked = make_settings(stages, seed=seed, **settings)
     opened = open_source(fspath(base), on_progress=on_progress)
-    given = None if donor is None else open_source(fspath(donor), only_tokenizer=True, on_progress=on_progress)
-    place = Path(out).expanduser()
+    given = (
+        None if donor is None else open_source(fspath(donor), only_tokenizer=True, on_progress=on_progress)
+    )
     vocab = vocab_of(opened)
+    place = cached_folder(opened, vocab) if out is None else Path(out).expanduser()
     job = Job(
         base=opened,
         vocab=vocab,
@@ -173,7 +176,9 @@ def state_files(out: Path) -> list[Path]:
 
 def _require_room(job: Job, state: Path, *, overwrite: bool) -> None:
     if any(stage.reads_text for stage, _ in job.settings.stages) and not job.texts:
-        raise TokswapError("the stages lm and distil read text, and none was given", "give some with --text FILE")
+        raise TokswapError(
+            "the stages lm and distil read text, and none was given", "give some with --text FILE"
+        )
     if job.out.exists() and not state.exists() and not overwrite:
         raise TokswapError(f"{job.out} exists", "choose another --out, or --overwrite")
 
@@ -196,7 +201,6 @@ def _config(
         raise TokswapError(f"there is no architecture {architecture!r}", "choose --arch residual or zett")
     residual = architecture == "residual"
     width = hidden or (RESIDUAL_WIDTH if residual else base.hidden_size)
-    size = min(len(vocab.ids), base.rows) if residual else base.rows
     fields: dict[str, Any] = {
         "model_type": RESIDUAL if residual else ZETT,
         "n_embd": base.hidden_size,
@@ -206,7 +210,7 @@ def _config(
         "hn_num_attention_heads": max(1, width // 64),
         "hn_surface_maxlen": LONGEST,
         "separate_out_embeddings": not base.tied,
-        "original_vocab_size": base.rows if residual else size,
+        "original_vocab_size": base.rows,
         "hn_predict_bias": False,
         "vocabulary": vocabulary_digest(vocab, base.rows),
         "start": start.model_dump(),
@@ -250,9 +254,7 @@ def _stream(job: Job) -> Stream:
     train, held_out = snippets_of(job.texts)
     donor = None
     if job.donor is not None:
-        donor = as_vocabulary(
-            job.donor.tokenizer, job.base.tokenizer, job.vocab, job.donor.tokenizer_config
-        )
+        donor = as_vocabulary(job.donor.tokenizer, job.base.tokenizer, job.vocab, job.donor.tokenizer_config)
     return Stream(train, held_out, job.settings, job.base.tokenizer, job.vocab, donor, job.worker)
 
 
@@ -310,8 +312,12 @@ def _report(job: Job, plan: Report, lines: Sequence[Mapping[str, Any]], seconds:
     figures = {
         **plan.figures,
         "training_time": Figure(round(seconds, 1), "s", note="looks and saved states in it"),
-        "start_error": Figure(last["start_error"], "share", note="of the variance of rows that were held out"),
-        "held_out_error": Figure(last["held_out_error"], "share", note="of the variance of rows that were held out"),
+        "start_error": Figure(
+            last["start_error"], "share", note="of the variance of rows that were held out"
+        ),
+        "held_out_error": Figure(
+            last["held_out_error"], "share", note="of the variance of rows that were held out"
+        ),
     }
     if last["held_out_bits"] is not None:
         note = "of text that training did not see, under a tokenizer that it did not draw"

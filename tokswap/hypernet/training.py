@@ -45,9 +45,7 @@ class Trainer:
         self.parameters = {name: p for name, p in network.named_parameters() if not _is_scale(name)}
         for name, p in network.named_parameters():
             p.requires_grad_(name in self.parameters)
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=0.0, betas=BETAS, weight_decay=DECAY
-        )
+        self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=0.0, betas=BETAS, weight_decay=DECAY)
         self.progress = Progress()
         self.lines: list[dict[str, Any]] = []
         self.rank, self.world = _place()
@@ -77,7 +75,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         text_step = self._text_steps(number)
-        parts = self.objective.parts(stage, self.progress.step, text_step)
+        parts = self.objective.parts(stage, text_step)
         total = 0.0
         for part in range(self.rank, parts, self.world):
             loss = self.objective.loss(stage, self.progress.step, text_step, part) / parts

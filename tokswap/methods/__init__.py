@@ -71,21 +71,16 @@ class SideBySide:
         return torch.cat([self.input[ids], self.output[ids]], dim=-1)
 
 
-class PredictedRows(Protocol):
-    """`rows` Float32[n w]; `bias` Float32[n], or None."""
-
-    @property
-    def rows(self) -> Tensor: ...  # noqa: D102
-
-    @property
-    def bias(self) -> Tensor | None: ...  # noqa: D102
-
-
 class RowNetwork(Protocol):
-    """A trained network that makes the rows of a task's targets (`tokswap.hypernet.predict`)."""
+    """A trained network that makes the rows of a task's targets (`tokswap.hypernet.predict`).
 
-    def rows(self, task: Task, language: str = "") -> PredictedRows:
-        """Return the rows, and the biases where the network predicts them."""
+    `bias` Float32[n] are the output biases that it predicted with the last rows, or None.
+    """
+
+    bias: Tensor | None
+
+    def rows(self, task: Task, language: str = "") -> Tensor:
+        """Return Float32[n w]."""
         ...
 
 

@@ -16,4 +16,4 @@ def hypernet(task: Task, *, language: str = "") -> Tensor:
     TokswapError without a network and for a language that it doesn't know.
     """
     assert task.network is not None
-    return task.network.rows(task, language).rows
+    return task.network.rows(task, language)
