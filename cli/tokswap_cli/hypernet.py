@@ -139,7 +139,7 @@ def train(
             "--negatives",
             metavar="N",
             min=1,
-            help="New tokens that a step's softmax knows beside the text's.",
+            help="New tokens in a step's softmax beside the text's own.",
         ),
     ] = 2048,
     log: Annotated[

@@ -16,7 +16,7 @@ from tokswap.evaluation.arm import Tokenized
 from tokswap.evaluation.spans import token_spans
 from tokswap.pieces import spell
 from tokswap.tokenization import load_tokenizer
-from tokswap.vocab import Vocab, gpt2_alphabet, is_byte_level, read_vocab
+from tokswap.vocab import Kind, Vocab, gpt2_alphabet, is_byte_level, make_vocab, read_vocab
 
 if TYPE_CHECKING:
     from tokswap.methods import Pieces
@@ -76,7 +76,11 @@ def sample_vocabulary(
     )
     pieces = noisy_pieces(substring_counts(words, int(rng.integers(EVERY))), size, rng)
     outer["model"] = {"type": "Unigram", "unk_id": None, "byte_fallback": False, "vocab": pieces}
-    return as_vocabulary(outer, base, vocab)
+    alphabet = gpt2_alphabet()
+    tokens = {
+        i: (text, bytes(alphabet[char] for char in text), Kind.ORDINARY) for i, (text, _) in enumerate(pieces)
+    }
+    return aligned_vocabulary(outer, make_vocab(tokens, {}, None), base, vocab)
 
 
 def as_vocabulary(
@@ -86,7 +90,13 @@ def as_vocabulary(
     config: Mapping[str, Any] | None = None,
 ) -> Vocabulary:
     """Return any tokenizer.json as a student's vocabulary; `config` is its tokenizer_config.json."""
-    new = read_vocab(tokenizer, config or {})
+    return aligned_vocabulary(tokenizer, read_vocab(tokenizer, config or {}), base, vocab)
+
+
+def aligned_vocabulary(
+    tokenizer: Mapping[str, Any], new: Vocab, base: Mapping[str, Any], vocab: Vocab
+) -> Vocabulary:
+    """Return a tokenizer whose vocabulary is `new` as a student's; `base` and `vocab` are the base's."""
     alignment = align(vocab, new)
     shared = alignment.copied_ids
     pieces = spell(base, vocab, [new.bytes_of(int(i)) for i in alignment.new_ids])
