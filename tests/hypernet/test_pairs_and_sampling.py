@@ -84,7 +84,10 @@ def test_pieces_hold_all_bytes_and_the_likeliest_substrings() -> None:
     kept = noisy_pieces(counts, 258, np.random.default_rng(1))
     texts = [text for text, _ in kept]
     assert texts[:256] == list(gpt2_alphabet()) and set(texts[256:]) == {"the", "th"}
-    assert all(score <= 0 for _, score in kept) and len(noisy_pieces(counts, 10, np.random.default_rng(0))) == 256
+    assert (
+        all(score <= 0 for _, score in kept)
+        and len(noisy_pieces(counts, 10, np.random.default_rng(0))) == 256
+    )
 
 
 def drawn(seed: int = 0) -> Vocabulary:

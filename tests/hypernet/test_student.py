@@ -1,4 +1,4 @@
-"""The frozen base under given rows: its own log-probabilities come back, and sampling is the full softmax on average."""
+"""The frozen base under given rows: its own log-probabilities come back; sampling is the full softmax on average."""
 
 from __future__ import annotations
 

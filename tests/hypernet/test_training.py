@@ -108,7 +108,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         trained(base, tmp_path / "out", text, on_progress=killed_at(step))
     assert list(tmp_path.glob(".out.tokswap-hypernet-*"))
     told: list[int] = []
-    trained(base, tmp_path / "out", text, on_progress=lambda s, d, _: told.append(d) if s == "train" else None)
+    trained(
+        base, tmp_path / "out", text, on_progress=lambda s, d, _: told.append(d) if s == "train" else None
+    )
     assert told == list(range(step, 11))
     assert content(tmp_path / "out") == content(tmp_path / "whole")
     assert not list(tmp_path.glob(".out.*"))
@@ -145,7 +147,8 @@ def test_parts_of_a_step_add_up_to_the_step(base: Path, text: Path, tmp_path: Pa
     one = trained(base, tmp_path / "one", text, ["lm=1"], auxiliary=0.0, accumulate=1)
     two = trained(base, tmp_path / "two", text, ["lm=1"], auxiliary=0.0, accumulate=2)
     losses = [
-        json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[1])["loss"] for name in ("one", "two")
+        json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[1])["loss"]
+        for name in ("one", "two")
     ]
     assert losses[0] == pytest.approx(losses[1]) and one.facts["looks"][-1] == two.facts["looks"][-1]
 
@@ -194,7 +197,7 @@ def test_too_little_memory_is_said_before_the_start(
 
     monkeypatch.setattr(memory, "free_memory", lambda device: 1000)
     told: list[Report] = []
-    with pytest.raises(TokswapError, match="training takes about .* GB"):
+    with pytest.raises(TokswapError, match=r"training takes about .* GB"):
         train_hypernet(base, tmp_path / "out", stages=["spell=2"], on_plan=told.append, **HOW)
     assert not (tmp_path / "out").exists()
 

@@ -23,7 +23,10 @@ from tokswap.pieces import spell
 from tokswap.vocab import Vocab, vocab_of
 
 ROWS = 304
-MERGES = ["the harbour wall was built the boats were tied up to the wall\n", "return values[len(values) // 2]\n"]
+MERGES = [
+    "the harbour wall was built the boats were tied up to the wall\n",
+    "return values[len(values) // 2]\n",
+]
 HOW: dict[str, Any] = {"method": "hypernet", "calibrate": "none", "evaluate": False}
 
 
@@ -182,7 +185,10 @@ def test_the_hypernetwork_of_another_base_is_refused(
 @ONLY_TIED
 def test_no_network_is_a_named_error(models: tuple[Path, Path], tmp_path: Path) -> None:
     base, donor = models
-    for more, words in (({}, "needs a hypernetwork"), ({"hypernet": str(tmp_path)}, "no folder of a hypernetwork")):
+    for more, words in (
+        ({}, "needs a hypernetwork"),
+        ({"hypernet": str(tmp_path)}, "no folder of a hypernetwork"),
+    ):
         with pytest.raises(TokswapError, match=words) as caught:
             tokswap.transplant(base, donor, dry_run=True, method="hypernet", **more)
         assert caught.value.hint
