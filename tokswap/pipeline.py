@@ -217,8 +217,8 @@ def _recipe_yaml(plan: Plan) -> bytes:
 def _resolved(plan: Plan) -> dict[str, Any]:
     """Return the recipe with what was chosen, fit to be published: of absolute paths only the last part."""
     recipe = plan.recipe
-    sources = {name: _portable(getattr(recipe, name)) for name in ("base", "donor", "auxiliary")}
-    sources["hypernet"] = None if recipe.hypernet is None else _portable(recipe.hypernet)
+    named = ("base", "donor", "auxiliary", *["hypernet"] * (recipe.hypernet is not None))
+    sources = {name: _portable(getattr(recipe, name)) for name in named}
     texts = {name: [_portable(p) for p in getattr(recipe, name)] for name in TEXT_FIELDS}
     chosen = {"method": plan.method.name, "parameters": dict(plan.parameters)}
     return recipe.model_copy(update={**sources, **texts, **chosen}).model_dump(exclude={"out"})

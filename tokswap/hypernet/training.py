@@ -111,7 +111,8 @@ class Trainer:
         from accelerate.utils import reduce
 
         for p in self.parameters.values():
-            p.grad = reduce(torch.zeros_like(p) if p.grad is None else p.grad, "sum")
+            summed: Any = reduce(torch.zeros_like(p) if p.grad is None else p.grad, "sum")
+            p.grad = summed
         found: Any = reduce(torch.tensor(total, device=self.objective.material.device), "sum")
         return float(found)
 
