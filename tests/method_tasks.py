@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from tokswap.hypernet.config import RESIDUAL, make_config
+from tokswap.hypernet.files import Hypernet, build_network
+from tokswap.hypernet.predict import Predictor
 from tokswap.methods import Links, Pieces, Task
 
 ROWS, WIDTH, DONOR_ROWS, DONOR_WIDTH, ANCHORS, TARGETS = 160, 24, 200, 32, 120, 30
@@ -27,9 +30,26 @@ def make_task(seed: int = 0, *, anchors: int = ANCHORS, targets: int = TARGETS) 
         pieces=Pieces(ids, torch.randint(1, 6, ids.shape, generator=g), starts),
         anchors=torch.stack([torch.randperm(ROWS - 1, generator=g)[:anchors], new_ids[:anchors]], dim=1),
         donor=donor,
+        network=_network(base[: ROWS - 1]),
         links=Links(
             torch.randint(0, DONOR_ROWS, (300,), generator=g),
             torch.randint(0, ROWS, (300,), generator=g),
             torch.rand(300, generator=g),
         ),
     )
+
+
+def _network(rows: torch.Tensor) -> Predictor:
+    """A residual network with weights that are all different."""
+    config = make_config(
+        {"model_type": RESIDUAL, "n_embd": WIDTH, "hn_hidden_size": 16, "hn_intermediate_size": 24}
+        | {"hn_n_layers": 1, "hn_surface_maxlen": 5, "original_vocab_size": ROWS, "pad_token_id": ROWS}
+        | {"hn_predict_bias": False}
+    )
+    network = build_network(config).eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    for tensor in network.state_dict().values():
+        tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.3)
+    network.centre.copy_(rows.mean(0, keepdim=True))
+    network.scale.copy_(rows.std(0, keepdim=True))
+    return Predictor(Hypernet(config, network))

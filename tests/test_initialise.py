@@ -16,7 +16,7 @@ from tokswap.vocab import Kind, Vocab, make_vocab
 
 WIDTH, DONOR_WIDTH = 16, 12
 SHARED, OLD, FRESH = 80, 20, 30  # tokens in both, only in the base, only in the new vocabulary
-BASE_SPACE = [m.name for m in methods().values() if m.space == "base" and not m.parallel]
+BASE_SPACE = [m.name for m in methods().values() if m.space == "base" and not (m.parallel or m.network)]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 

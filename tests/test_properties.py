@@ -74,7 +74,9 @@ def bits(folder: Path) -> dict[str, bytes]:
 
 @FEW
 @given(
-    method=st.sampled_from(["auto", *(name for name, found in methods().items() if not found.parallel)]),
+    method=st.sampled_from(
+        ["auto", *(name for name, found in methods().items() if not (found.parallel or found.network))]
+    ),
     seed=st.integers(0, 99),
     padding=PADDING,
     dtype=DTYPES,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tokswap.align import preferred_ids
-from tokswap.methods import Links, Method, Pieces, Side, SideBySide, Task, get_method
+from tokswap.methods import Links, Method, Pieces, RowNetwork, Side, SideBySide, Task, get_method
 from tokswap.methods.floors import BLOCK_ROWS, mean_row
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def initialise(
     *,
     auxiliary: Tensor | None = None,
     links: Links | None = None,
+    network: RowNetwork | None = None,
     device: str = "cpu",
     seed: int = 0,
     budget: int = 512 * 1024**2,
@@ -94,12 +95,13 @@ def initialise(
     Rows come out in the base's dtype and copied rows bit for bit. `auxiliary` Float[V + n, f], the vectors of all
     base rows and then of the new tokens, takes the donor's place under a donor-space method. A new token whose donor
     row is not finite or zero gets the mean row under such a method, and one without an auxiliary vector the mean of
-    its pieces. `links` are for methods that use parallel text. `budget` bytes bound a method's working memory.
+    its pieces. `links` are for methods that use parallel text, `network` for those that take one. `budget` bytes bound
+    a method's working memory.
     """
     import torch
 
     text_ids = torch.tensor(sorted(preferred_ids(base_vocab).values()), dtype=torch.long)
-    usable = text_ids[_trained_both(base, text_ids)]
+    usable = usable_ids(base, base_vocab)
     pieces = _only(pieces, usable)
     if auxiliary is None:
         space = _donor_space(alignment, text_ids, usable, donor, method)
@@ -109,7 +111,7 @@ def initialise(
     def solve(rows: Tensor | SideBySide, table: Tensor | None, side: Side) -> Tensor:
         task = Task(
             base=rows, usable=usable, targets=space.targets, pieces=pieces, anchors=space.anchors, donor=table,
-            links=links, side=side, device=device, seed=seed, budget=budget, on_progress=on_progress,
+            links=links, network=network, side=side, device=device, seed=seed, budget=budget, on_progress=on_progress,
         )  # fmt: skip
         alive = space.alive
         if not len(alive):  # no new token: no donor was read to make one from
@@ -128,8 +130,18 @@ def initialise(
         output=None if base.output is None else place(alignment, base.output, _given(new_output)),
         bias=None if base.bias is None else _bias(alignment, base.bias, pieces, usable),
     )
+    if rows.bias is not None and network is not None and network.bias is not None:
+        rows.bias[torch.from_numpy(alignment.new_ids)] = network.bias.to(rows.bias.dtype)
     anchors = len(space.anchors)
     return Initialised(rows, anchors, space.candidates - anchors, int((~space.alive).sum()))
+
+
+def usable_ids(base: Embeddings, vocab: Vocab) -> Tensor:
+    """Return Int[m]: the base ids of ordinary tokens that text yields and whose rows are trained, ascending."""
+    import torch
+
+    text_ids = torch.tensor(sorted(preferred_ids(vocab).values()), dtype=torch.long)
+    return text_ids[_trained_both(base, text_ids)]
 
 
 def place(alignment: Alignment, base: Tensor, new: Tensor) -> Tensor:
@@ -174,7 +186,7 @@ def _both_sides(
     space = None if donor is None else donor.input
     if base.output is None:
         return solve(base.input, space, "tied"), None
-    if method.space == "donor" and donor is not None and donor.tied:
+    if method.network or (method.space == "donor" and donor is not None and donor.tied):
         both = solve(SideBySide(base.input, base.output), space, "tied")
         width = base.input.shape[1]
         return both[:, :width], both[:, width:]

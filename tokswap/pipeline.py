@@ -24,6 +24,7 @@ from tokswap.evaluation.evaluate import evaluate
 from tokswap.evaluation.texts import Text, default_texts, load_texts
 from tokswap.gguf_beside import built_beside, plan_beside
 from tokswap.gguf_export import GgufPlan
+from tokswap.hypernet.use import open_predictor, weights_digest
 from tokswap.initialise import Embeddings, Initialised, initialise
 from tokswap.parallel_texts import Lines, links_of, read_parallel
 from tokswap.pieces import spell
@@ -118,6 +119,9 @@ def _initialise(plan: Plan, parallel: Lines | None, on_progress: Progress | None
     pieces = spell(base.tokenizer, plan.base_vocab, tokens)
     donor = Embeddings(*read_embeddings(plan.donor)[:2]) if needs_donor(plan) else None
     auxiliary = _auxiliary(plan, tokens, on_progress) if needs_auxiliary(plan) else None
+    network = None
+    if plan.hypernet is not None:
+        network = open_predictor(plan.hypernet, base, plan.base_vocab, tokens, pieces)
     made = initialise(
         plan.alignment,
         Embeddings(*read_embeddings(base)),
@@ -127,6 +131,7 @@ def _initialise(plan: Plan, parallel: Lines | None, on_progress: Progress | None
         plan.method,
         plan.parameters,
         auxiliary=auxiliary,
+        network=network,
         links=None if parallel is None else links_of(parallel, base.tokenizer, plan.tokenizer.tokenizer),
         device=str(choose_device(plan.recipe.device)),
         seed=plan.recipe.seed,
@@ -187,6 +192,7 @@ def _write(
         "base": public_name(plan.base.source),
         "donor": public_name(plan.donor.source),
         "inputs": {"base": input_hashes(plan.base), "donor": input_hashes(plan.donor)},
+        **({} if plan.hypernet is None else {"hypernet": {"sha256": weights_digest(plan.hypernet)}}),
         "recipe": _resolved(plan),
         "rows": {
             "base": plan.base_vocab.rows,
@@ -221,7 +227,8 @@ def _recipe_yaml(plan: Plan) -> bytes:
 def _resolved(plan: Plan) -> dict[str, Any]:
     """Return the recipe with what was chosen, fit to be published: of absolute paths only the last part."""
     recipe = plan.recipe
-    sources = {name: _portable(getattr(recipe, name)) for name in ("base", "donor", "auxiliary")}
+    named = ("base", "donor", "auxiliary", *["hypernet"] * (recipe.hypernet is not None))
+    sources = {name: _portable(getattr(recipe, name)) for name in named}
     texts = {name: [_portable(p) for p in getattr(recipe, name)] for name in TEXT_FIELDS}
     chosen = {"method": plan.method.name, "parameters": dict(plan.parameters)}
     return recipe.model_copy(update={**sources, **texts, **chosen}).model_dump(exclude={"out"})
@@ -233,7 +240,8 @@ def _portable(path: str) -> str:
 
 def _inputs(plan: Plan) -> dict[str, str]:
     """Return what identifies the inputs for resuming: the bytes of configs and headers, sizes and times of shards."""
-    return {"base": plan.base.identity(), "donor": plan.donor.identity(), "tokswap": __version__}
+    network = {} if plan.hypernet is None else {"hypernet": weights_digest(plan.hypernet)}
+    return {"base": plan.base.identity(), "donor": plan.donor.identity(), "tokswap": __version__, **network}
 
 
 def _report(

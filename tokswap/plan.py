@@ -16,7 +16,8 @@ from tokswap.digits import out_of_use, with_digits_of
 from tokswap.draft import align_draft, check_draft, draft_warnings
 from tokswap.errors import TokswapError
 from tokswap.graft import TokenizerFiles, start_token_id, with_start_token
-from tokswap.methods import Method, get_method, no_parallel_text
+from tokswap.hypernet.use import find_hypernet, fitting_config, with_everything_new
+from tokswap.methods import Method, get_method, no_network, no_parallel_text
 from tokswap.plan_warnings import cut_warnings, require_distinct, vocab_warnings, without_effect
 from tokswap.recipe import Recipe
 from tokswap.report import Figure, Report
@@ -51,6 +52,7 @@ class Plan:
     parameters: Mapping[str, Any]
     reason: str
     warnings: tuple[str, ...]
+    hypernet: Path | None = None
 
     @property
     def untied(self) -> bool:
@@ -78,6 +80,9 @@ def make_plan(
             alignment, out_of_use(tokenizer.tokenizer, new_vocab, alignment.new_ids.tolist())
         )
     method, parameters, reason = _choose_method(recipe, donor, alignment)
+    hypernet = _hypernet(method, recipe, base, base_vocab)
+    if hypernet is not None and recipe.predict_all:
+        alignment = with_everything_new(alignment, new_vocab)
     return Plan(
         recipe=recipe,
         base=base,
@@ -90,6 +95,7 @@ def make_plan(
         method=method,
         parameters=parameters,
         reason=reason,
+        hypernet=hypernet,
         warnings=(
             *vocab_warnings(base, donor, base_vocab, new_vocab, alignment),
             *(draft_warnings(base_vocab, new_vocab, alignment) if recipe.draft else ()),
@@ -112,6 +118,7 @@ def plan_report(plan: Plan) -> Report:
         "auxiliary": plan.recipe.auxiliary,
         "draft": plan.recipe.draft,
         "why_this_method": plan.reason,
+        "hypernet": None if plan.hypernet is None else str(plan.hypernet),
         "calibration": plan.recipe.calibrate,
         "tied": not plan.untied,
         "device": str(choose_device(plan.recipe.device)),
@@ -319,7 +326,9 @@ def _choose_method(
                 "give a donor with weights, or --auxiliary ngrams, or --method subword, which needs only the tokenizer",
             )
         return method, recipe.parameters, "asked for"
-    if not donor.tensors:
+    if recipe.hypernet is not None:
+        name, reason = "hypernet", "a hypernetwork was given"
+    elif not donor.tensors:
         name, reason = "subword", "the donor is a tokenizer without weights"
     elif len(alignment.anchor_ids) < ENOUGH_ANCHORS:
         name, reason = "subword", f"the two share only {len(alignment.anchor_ids):,} tokens"
@@ -330,6 +339,22 @@ def _choose_method(
         )
     method = get_method(name)
     return method, method.checked({}), reason
+
+
+def _hypernet(method: Method, recipe: Recipe, base: Checkpoint, vocab: Vocab) -> Path | None:
+    """Return the folder of the hypernetwork that the method takes, checked against the base."""
+    if not method.network:
+        return None
+    if recipe.hypernet is None:
+        raise no_network(method.name)
+    if recipe.untie and base.tied:
+        raise TokswapError(
+            "a hypernetwork for tied embeddings makes one row a token, and --untie asks for two",
+            "leave --untie out",
+        )
+    folder = find_hypernet(recipe.hypernet, base, vocab)
+    fitting_config(folder, base, vocab)
+    return folder
 
 
 def _digits(recipe: Recipe, base: Checkpoint, donor: Checkpoint) -> Mapping[str, Any]:

@@ -127,6 +127,8 @@ def without_effect(
         out.append("output_weights has no effect: the base is tied, and one matrix takes the input's weights")
     if method.space == "base" and recipe.auxiliary != DONOR:
         out.append(f"auxiliary has no effect: method {method.name} looks at no donor or auxiliary space")
+    if (recipe.hypernet or recipe.predict_all) and not method.network:
+        out.append(f"hypernet and predict_all have no effect: method {method.name} takes no network")
     if recipe.parallel_texts and not method.parallel:
         out.append(f"parallel_texts have no effect: method {method.name} looks at none")
     return out

@@ -43,6 +43,12 @@ class Recipe(BaseModel):
     )
     method: str = "auto"
     parameters: dict[str, Any] = Field(default_factory=dict)
+    hypernet: str | None = Field(
+        default=None, description="the folder of a hypernetwork, or auto: the one in the cache for this base"
+    )
+    predict_all: bool = Field(
+        default=False, description="let the hypernetwork predict shared tokens too, in place of copying them"
+    )
     auxiliary: str = Field(
         default="donor", description="the space of donor-space methods: donor, ngrams or a folder"
     )

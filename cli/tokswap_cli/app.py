@@ -21,6 +21,7 @@ from tokswap_cli import (
     doctor,
     evaluate,
     heal,
+    hypernet,
     infer_mixture,
     inspect,
     leaderboard,
@@ -60,6 +61,7 @@ app = typer.Typer(
 for module in (
     transplant,
     heal,
+    hypernet,
     trim,
     supertokens,
     verify,

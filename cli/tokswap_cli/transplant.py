@@ -72,6 +72,21 @@ def transplant(
             "--set", metavar="KEY=VALUE", help="A parameter of the method, e.g. --set k=8; may be repeated."
         ),
     ] = None,
+    hypernet: Annotated[
+        str | None,
+        typer.Option(
+            "--hypernet",
+            metavar="DIR",
+            help="The hypernetwork of --method hypernet: its folder, or auto for the one in the cache that was trained "
+            "for this base, e.g. --hypernet smollm2-hypernet.",
+        ),
+    ] = None,
+    predict_all: Annotated[
+        bool | None,
+        typer.Option(
+            "--predict-all", help="Let the hypernetwork predict shared tokens too, in place of copying them."
+        ),
+    ] = None,
     auxiliary: Annotated[
         str | None,
         typer.Option(
@@ -181,6 +196,8 @@ def transplant(
         **_target(donor, for_draft_of),
         "out": out,
         "method": method,
+        "hypernet": hypernet,
+        "predict_all": predict_all,
         "auxiliary": auxiliary,
         "parallel_texts": parallel_text,
         "keep_digits": keep_digits,

@@ -42,6 +42,7 @@ def test_the_tree_is_what_is_documented() -> None:
         "supertokens",
         "transplant",
         "heal",
+        "hypernet",
         "trim",
         "verify",
         "restore",

@@ -65,7 +65,9 @@ def test_a_leaderboard_runs_as_a_recipe_too(cli: Any, base: Path, donor: Path, t
     mine.write_text(yaml.safe_dump(fields))
     planned = cli("recipes", "run", mine, "--dry-run", "--json").document
     assert planned["kind"] == "leaderboard" and not (tmp_path / "out").exists()
-    ready = [method for method in methods().values() if not method.parallel]  # the row names no parallel text
+    ready = [
+        method for method in methods().values() if not (method.parallel or method.network)
+    ]  # no text, no network
     assert planned["figures"]["to_do"]["value"] == len(ready)
     assert len(planned["sections"]) == len(methods())
     assert planned == cli("leaderboard", "-c", mine, "--dry-run", "--json").document

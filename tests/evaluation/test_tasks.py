@@ -91,7 +91,6 @@ def local_task(folder: Path) -> Path:
 
 
 def test_a_local_task_runs_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("lm_eval")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     model = checkpoint(tmp_path / "model", byte_level())
     report = evaluate_tasks(model, [str(local_task(tmp_path))], device="cpu", dtype="float32")

@@ -161,6 +161,8 @@ def _not_applicable(board: _Board, cell: Cell) -> str:
     method = get_method(cell.recipe.method)
     if method.parallel and not cell.recipe.parallel_texts:
         return "it needs parallel text, and the row names none"
+    if method.network and cell.recipe.hypernet is None:
+        return "it needs a hypernetwork, and the row names none"
     if method.space != "donor" or cell.recipe.auxiliary != DONOR or board.donor(cell.donor).has_weights:
         return ""
     return "it needs the donor's rows, and the donor is a tokenizer alone"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -75,6 +75,19 @@ class SideBySide:
         return torch.cat([self.input[ids], self.output[ids]], dim=-1)
 
 
+class RowNetwork(Protocol):
+    """A trained network that makes the rows of a task's targets (`tokswap.hypernet.predict`).
+
+    `bias` Float32[n] are the output biases that it predicted with the last rows, or None.
+    """
+
+    bias: Tensor | None
+
+    def rows(self, task: Task, language: str = "") -> Tensor:
+        """Return Float32[n w]."""
+        ...
+
+
 @dataclass(frozen=True)
 class Task:
     """What a method may look at to make the rows of n new tokens.
@@ -84,8 +97,8 @@ class Task:
     `donor` Float[W e] rows of the donor, or None; `targets` Int[n] the new ids, which are rows of the donor;
     `anchors` Int[S 2] (base id, new id) of tokens that both have, with usable rows on both sides; `pieces` how
     the base spells the targets. In an auxiliary space `donor` holds the vectors of base and new tokens, and the
-    anchors are all base tokens that have one. `links` come from parallel text, where there is any. `device` is where
-    the heavy products go; `budget` bytes of working memory.
+    anchors are all base tokens that have one. `links` come from parallel text, where there is any, and `network` from a
+    file. `device` is where the heavy products go; `budget` bytes of working memory.
     """
 
     base: Tensor | SideBySide
@@ -95,6 +108,7 @@ class Task:
     anchors: Tensor
     donor: Tensor | None = None
     links: Links | None = None
+    network: RowNetwork | None = None
     side: Side = "tied"
     device: str = "cpu"
     seed: int = 0
@@ -109,7 +123,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Method:
-    """One entry of the registry: whose rows it reasons in, whether it needs parallel text, and its parameters."""
+    """One entry of the registry: whose rows it reasons in, what else it needs, and its parameters."""
 
     name: str
     summary: str
@@ -119,6 +133,7 @@ class Method:
     function: Callable[..., Tensor]
     defaults: Mapping[str, Any]
     annotations: Mapping[str, Any]
+    network: bool = False
 
     def __call__(self, task: Task, **parameters: Any) -> Tensor:
         """Return Float32[n d], one finite row a target.
@@ -130,6 +145,8 @@ class Method:
             _check_donor(self.name, task)
         if self.parallel and task.links is None:
             raise no_parallel_text(self.name)
+        if self.network and task.network is None:
+            raise no_network(self.name)
         return self.function(task, **parameters)
 
     def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,13 +173,14 @@ _REGISTRY: dict[str, Method] = {}
 
 
 def method(
-    name: str, *, paper: str, space: Space, parallel: bool = False
+    name: str, *, paper: str, space: Space, parallel: bool = False, network: bool = False
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Register a function `(task, *, parameter=default, …) -> Float32[n d]` under a name.
 
     `space` "donor": the rows follow from geometry among the donor's rows, so one solution serves input and
     output when both donor matrices are one. "base": they follow from the base alone, and the sides may differ.
-    `parallel`: it looks at the links that parallel text gives.
+    `parallel`: it looks at the links that parallel text gives. `network`: it takes a trained network, and makes input
+    and output rows in one go.
     """
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -184,6 +202,7 @@ def method(
             function=function,
             defaults={p.name: p.default for p in keywords},
             annotations=inspect.get_annotations(function, eval_str=True),
+            network=network,
         )
         return function
 
@@ -213,6 +232,14 @@ def no_parallel_text(name: str) -> TokswapError:
     return TokswapError(
         f"method {name!r} needs parallel text, and none was given",
         "give two files with a line for a line: --parallel-text BASE.txt --parallel-text NEW.txt",
+    )
+
+
+def no_network(name: str) -> TokswapError:
+    """Return the error for a method that takes a trained network and has none."""
+    return TokswapError(
+        f"method {name!r} needs a hypernetwork, and none was given",
+        "name its folder with --hypernet DIR, or train one with: tokswap hypernet train",
     )
 
 

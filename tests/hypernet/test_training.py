@@ -1,0 +1,212 @@
+"""Training: held-out data gains, a killed run ends in the same bytes, and a loss that isn't finite harms nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import byte_level, checkpoint
+
+from tokswap.errors import TokswapError
+from tokswap.hypernet import training
+from tokswap.hypernet.files import load_hypernet
+from tokswap.hypernet.objective import Objective
+from tokswap.hypernet.settings import Stage, make_settings, parse_stage
+from tokswap.hypernet.train import train_hypernet
+from tokswap.report import Report
+
+HOW: dict[str, Any] = {
+    "hidden": 16, "pieces": 500, "pairs": 64, "negatives": 40, "step_bytes": 2048, "accumulate": 2, "serves": 2,
+    "worker": False, "looks": 1, "rate": 3e-3,
+}  # fmt: skip
+STAGES = ["spell=6", "lm=3", "distil=2"]
+
+
+def lines() -> str:
+    return "".join(
+        f"The wall of harbour {i} was built by {i * 7} people; the boats were tied up to it.\n"
+        f"def values_{i}(n):\n    return n[len(n) // {i + 2}]\n"
+        for i in range(120)
+    )
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hypernet") / "base"
+    checkpoint(folder, byte_level(merges=60), rows=320, tie_word_embeddings=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "mine.txt"
+    path.write_text(lines())
+    return path
+
+
+def trained(base: Path, out: Path, text: Path, stages: list[str] = STAGES, **more: Any) -> Report:
+    return train_hypernet(base, out, stages=stages, texts=[text], **HOW | more)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+class KilledError(Exception):
+    pass
+
+
+def killed_at(step: int) -> Any:
+    def kill(stage: str, done: int, total: int) -> None:
+        if stage == "train" and done == step:
+            raise KilledError
+
+    return kill
+
+
+def test_held_out_text_gains_and_the_log_says_what_happened(base: Path, text: Path, tmp_path: Path) -> None:
+    report = trained(base, tmp_path / "out", text, ["lm=8"], auxiliary=0.0)
+    figures = report.figures
+    assert figures["held_out_after"].value < figures["held_out_before"].value - 0.005
+    entries = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    steps = [entry for entry in entries if "loss" in entry]
+    assert [entry["step"] for entry in steps] == list(range(1, 9)) and {e["stage"] for e in steps} == {"lm"}
+    assert max(entry["rate"] for entry in steps) <= 3e-3 and steps[-1]["rate"] < steps[2]["rate"]
+    looks = [entry for entry in entries if "held_out_bits" in entry]
+    assert [look["step"] for look in looks] == [0, 8] and looks == report.facts["looks"]
+    assert looks[-1]["held_out_bits"] == figures["held_out_after"].value
+    assert load_hypernet(tmp_path / "out").config.start.method == "subword"
+
+
+@pytest.mark.parametrize("arch", ["residual", "zett"])
+def test_rows_of_held_out_tokens_come_nearer(arch: str, tmp_path: Path) -> None:
+    """A base in which a token's row is its first piece's half way to its second's can be learnt."""
+    made = checkpoint(tmp_path / "base", byte_level(merges=60), rows=320, tie_word_embeddings=True)
+    stages = ["spell=30"] if arch == "residual" else ["identity=40"]
+    report = train_hypernet(
+        made.folder, tmp_path / "out", stages=stages, architecture=arch,
+        **HOW | {"pairs": 60, "looks": 2, "hidden": 32, "rate": 1e-2},
+    )  # fmt: skip
+    entries = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    losses = [entry["loss"] for entry in entries if "loss" in entry]
+    assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
+    assert len(report.facts["looks"]) == 3
+    first = report.facts["looks"][0]
+    assert (first["held_out_error"] == first["start_error"]) == (arch == "residual")
+
+
+@pytest.mark.parametrize("step", [0, 4, 7, 10])
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    step: int, base: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(base, tmp_path / "whole", text)
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+    with pytest.raises(KilledError):
+        trained(base, tmp_path / "out", text, on_progress=killed_at(step))
+    assert list(tmp_path.glob(".out.tokswap-hypernet-*"))
+    told: list[int] = []
+    trained(
+        base, tmp_path / "out", text, on_progress=lambda s, d, _: told.append(d) if s == "train" else None
+    )
+    assert told == list(range(step, 11))
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+    assert not list(tmp_path.glob(".out.*"))
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_checkpoint(
+    where: str, base: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(base, tmp_path / "short", text, ["spell=2"])
+    honest = Objective.loss
+
+    def broken(self: Objective, stage: Stage, step: int, text_step: int, part: int) -> torch.Tensor:
+        loss = honest(self, stage, step, text_step, part)
+        if step < 2:
+            return loss
+        if where == "loss":
+            return loss * torch.nan
+        loss.register_hook(lambda gradient: gradient * torch.inf)
+        return loss
+
+    monkeypatch.setattr(Objective, "loss", broken)
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+    with pytest.raises(TokswapError, match=r"not finite at step 3 \(stage spell\)") as caught:
+        trained(base, tmp_path / "out", text, ["spell=6"])
+    assert "--rate" in caught.value.hint
+    left = load_hypernet(tmp_path / "out").network.state_dict()
+    assert all(bool(tensor.isfinite().all()) for tensor in left.values())
+    assert left["output_projection.weight"].abs().max() > 0, "two good steps are in it"
+
+
+def test_parts_of_a_step_add_up_to_the_step(base: Path, text: Path, tmp_path: Path) -> None:
+    """Accumulated over parts, a text step is the same step: the mean of its snippets' losses."""
+    one = trained(base, tmp_path / "one", text, ["lm=1"], auxiliary=0.0, accumulate=1)
+    two = trained(base, tmp_path / "two", text, ["lm=1"], auxiliary=0.0, accumulate=2)
+    losses = [
+        json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[1])["loss"]
+        for name in ("one", "two")
+    ]
+    assert losses[0] == pytest.approx(losses[1]) and one.facts["looks"][-1] == two.facts["looks"][-1]
+
+
+def test_another_run_does_not_take_over_a_state_and_an_output_is_not_overwritten(
+    base: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+    with pytest.raises(KilledError):
+        trained(base, tmp_path / "out", text, ["spell=4"], on_progress=killed_at(2))
+    with pytest.raises(TokswapError, match="exists"):
+        trained(base, tmp_path / "out", text, ["spell=4"], seed=1)
+    told: list[int] = []
+    tell = lambda s, d, _: told.append(d) if s == "train" else None  # noqa: E731
+    trained(base, tmp_path / "out", text, ["spell=4"], seed=1, overwrite=True, on_progress=tell)
+    assert told == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"stages": ["lm=2"], "texts": []}, "read text"),
+        ({"stages": ["lm"]}, "no stage with its steps"),
+        ({"stages": ["spell=0"]}, "no stage"),
+        ({"start": "omp"}, "can't refine the rows of 'omp'"),
+        ({"start": "hypernet"}, "can't refine"),
+        ({"start": "subwrod"}, "no method"),
+        ({"architecture": "t5"}, "no architecture"),
+        ({"rate": -1.0}, "the rate is"),
+        ({"seed": -1}, "the seed"),
+        ({"speed": 3}, "no setting 'speed'"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(
+    more: dict[str, Any], words: str, base: Path, text: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TokswapError, match=words) as caught:
+        train_hypernet(base, tmp_path / "out", **{"stages": ["spell=2"], "texts": [text]} | HOW | more)
+    assert caught.value.hint and not (tmp_path / "out").exists()
+
+
+def test_too_little_memory_is_said_before_the_start(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tokswap.hypernet import memory
+
+    monkeypatch.setattr(memory, "free_memory", lambda device: 1000)
+    told: list[Report] = []
+    with pytest.raises(TokswapError, match=r"training takes about .* GB"):
+        train_hypernet(base, tmp_path / "out", stages=["spell=2"], on_plan=told.append, **HOW)
+    assert not (tmp_path / "out").exists()
+
+
+def test_stages_follow_one_another() -> None:
+    settings = make_settings(["spell=3", "lm=2"], looks=1)
+    at = [settings.at(step)[1:] for step in range(5)]
+    assert at == [
+        (Stage.SPELL, 0.0), (Stage.SPELL, 1 / 3), (Stage.SPELL, 2 / 3), (Stage.LM, 0.0), (Stage.LM, 0.5),
+    ]  # fmt: skip
+    assert [settings.is_look(step) for step in range(1, 6)] == [False, False, True, False, True]
+    assert parse_stage(" LM=20 ") == (Stage.LM, 20)

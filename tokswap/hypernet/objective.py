@@ -1,0 +1,194 @@
+"""What each stage minimises, and what is looked at on held-out data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tokswap.evaluation.arm import Tokenized
+from tokswap.healing.chunks import common_ends, last_tokens
+from tokswap.healing.losses import cross_entropy, state_distance, with_automatic_weight
+from tokswap.hypernet.predict import Predictor, forward, start_rows
+from tokswap.hypernet.sampling import Vocabulary
+from tokswap.hypernet.settings import Settings, Stage
+from tokswap.hypernet.student import Columns, Student, all_columns, sampled_columns
+from tokswap.hypernet.surfaces import surface_matrix
+from tokswap.methods import Pieces, SideBySide, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tokswap.hypernet.files import Hypernet
+    from tokswap.hypernet.pairs import Pairs
+    from tokswap.hypernet.streams import Stream
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is learnt from: the base's rows Float[V w], its `usable` ids Int[m], pairs, and text with a student."""
+
+    base: Tensor | SideBySide
+    usable: Tensor
+    pairs: Pairs
+    stream: Stream | None = None
+    student: Student | None = None
+    device: str = "cpu"
+    language: int | None = None
+
+
+class Objective:
+    """The losses of a hypernetwork on its material."""
+
+    def __init__(self, hypernet: Hypernet, material: Material, settings: Settings) -> None:
+        self.hypernet, self.material, self.settings = hypernet, material, settings
+        self.config, self.network = hypernet.config, hypernet.network
+        rows = material.base[material.usable].float()
+        self._variance = rows.var(0).clamp_min(1e-16).to(material.device)  # (w)
+        self._read: tuple[Vocabulary, Any] | None = None
+
+    def parts(self, stage: Stage, text_step: int) -> int:
+        """Return how many parts the loss of a step comes in."""
+        if not stage.reads_text:
+            return self.settings.accumulate
+        assert self.material.stream is not None
+        return len(self.material.stream.batch(text_step))
+
+    def loss(self, stage: Stage, step: int, text_step: int, part: int) -> Tensor:
+        """Return one part's loss: `step` counts all steps, `text_step` those that read text."""
+        seed = (self.settings.seed, step, part)
+        if not stage.reads_text:
+            size = max(1, self.settings.pairs // self.settings.accumulate)
+            return self.spelling_loss(stage, size, seed)
+        main = self._text_loss(stage, text_step, part)
+        if not self.settings.auxiliary:
+            return main
+        kind = Stage.SPELL if self.config.residual else Stage.IDENTITY
+        size = max(1, self.settings.pairs // 4)
+        return main + self.settings.auxiliary * self.spelling_loss(kind, size, seed)
+
+    def spelling_loss(self, stage: Stage, size: int, seed: Sequence[int]) -> Tensor:
+        """Return the mean squared error of tokens' rows, in units of the base's own variance of each column."""
+        ids, pieces = self.material.pairs.batch(size, self.config.hn_surface_maxlen, seed)
+        return self._error(ids, _alone(ids, pieces) if stage is Stage.IDENTITY else pieces)
+
+    def held_out_error(self) -> tuple[float, float]:
+        """Return the error of tokens that were held out, spelt by the pieces they were merged from; and the start's."""
+        import torch
+
+        ids = self.material.pairs.held_out
+        pieces = self.material.pairs.spelt(ids, self.config.hn_surface_maxlen)
+        with torch.no_grad():
+            mine = float(self._error(ids, pieces))
+        target = self.material.base[torch.from_numpy(ids)].float()
+        start = start_rows(self.config.start, self._task(pieces))
+        return mine, float(((start - target).square() / self._variance.cpu()).mean())
+
+    def held_out_bits(self) -> float | None:
+        """Return bits per byte of held-out text under a tokenizer that training doesn't draw; None without text."""
+        import torch
+
+        stream, student = self.material.stream, self.material.student
+        if stream is None or student is None:
+            return None
+        vocabulary = stream.held_out_vocabulary()
+        rows = Predictor(self.hypernet).rows(self._task(vocabulary.pieces), _code(self))
+        columns, reader = all_columns(vocabulary), vocabulary.reader()
+        with torch.no_grad():
+            tables = student.tables(vocabulary, rows.to(self.material.device))
+            nats = -sum(
+                float(student.read(tables, columns, reader.tokenize(text))[0].sum())
+                for text in stream.held_out
+            )
+        return nats / (sum(len(text.encode()) for text in stream.held_out) * math.log(2))
+
+    def _text_loss(self, stage: Stage, step: int, part: int) -> Tensor:
+        stream, student = self.material.stream, self.material.student
+        assert stream is not None and student is not None
+        text, vocabulary = stream.batch(step)[part], stream.vocabulary(step)
+        read = self._reader(vocabulary).tokenize(text)
+        seed = (self.settings.seed, step, part, 1)
+        columns = sampled_columns(vocabulary, [read], self.settings.negatives, seed)
+        tables = student.tables(vocabulary, self._predict(vocabulary, columns))
+        if stage is Stage.LM:
+            return cross_entropy(student.read(tables, columns, read)[0])
+        layer = student.third
+        log_probs, states = student.read(tables, columns, read, layer=layer)
+        assert states is not None
+        own = student.arm.tokenize(text)
+        mine, theirs = _at_common_ends(read, states, own, student.own_states(own, layer))
+        return with_automatic_weight(state_distance(mine, theirs), cross_entropy(log_probs))
+
+    def _reader(self, vocabulary: Vocabulary) -> Any:
+        if self._read is None or self._read[0] is not vocabulary:
+            self._read = vocabulary, vocabulary.reader()
+        return self._read[1]
+
+    def _predict(self, vocabulary: Vocabulary, columns: Columns) -> Tensor:
+        return self._rows(_picked(vocabulary.pieces, columns.predicted))
+
+    def _error(self, ids: NDArray[np.int64], pieces: Pieces) -> Tensor:
+        import torch
+
+        target = self.material.base[torch.from_numpy(ids)].float().to(self.material.device)
+        return ((self._rows(pieces) - target).square() / self._variance).mean()
+
+    def _rows(self, pieces: Pieces) -> Tensor:
+        surfaces = surface_matrix(pieces, self.config.hn_surface_maxlen, self.config.pad_token_id)
+        start = start_rows(self.config.start, self._task(pieces))
+        return forward(self.network, surfaces, self.material.base, start, self.material.language).rows
+
+    def _task(self, pieces: Pieces) -> Task:
+        import torch
+
+        count = len(pieces.starts) - 1
+        return Task(
+            base=self.material.base,
+            usable=self.material.usable,
+            targets=torch.arange(count),
+            pieces=pieces,
+            anchors=torch.zeros(0, 2, dtype=torch.long),
+            device=self.material.device,
+        )
+
+
+def _alone(ids: NDArray[np.int64], pieces: Pieces) -> Pieces:
+    """Return each token spelt by itself."""
+    import torch
+
+    own = torch.from_numpy(ids)
+    lengths = torch.zeros(len(own), dtype=torch.long).index_add_(
+        0, torch.arange(len(own)).repeat_interleave(pieces.starts.diff()), pieces.lengths
+    )
+    return Pieces(own, lengths, torch.arange(len(own) + 1))
+
+
+def _picked(pieces: Pieces, places: NDArray[np.int64]) -> Pieces:
+    """Return the pieces of some tokens."""
+    import torch
+
+    chosen = torch.from_numpy(places)
+    counts = pieces.starts.diff()[chosen]
+    starts = torch.cat([torch.zeros(1, dtype=torch.long), counts.cumsum(0)])
+    within = torch.arange(int(starts[-1])) - starts[:-1].repeat_interleave(counts)
+    flat = pieces.starts[:-1][chosen].repeat_interleave(counts) + within
+    return Pieces(pieces.ids[flat], pieces.lengths[flat], starts)
+
+
+def _at_common_ends(mine: Tokenized, states: Tensor, own: Tokenized, theirs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the states of both where their tokens end together."""
+    import torch
+
+    ends = common_ends(mine.spans, own.spans)
+    a, b = last_tokens(mine.spans, ends), last_tokens(own.spans, ends)
+    return states[torch.from_numpy(a)], theirs[torch.from_numpy(b)]
+
+
+def _code(objective: Objective) -> str:
+    """Return the language under which `Predictor` finds what is trained."""
+    index, langs = objective.material.language, objective.config.langs
+    return "" if index is None else langs[index] if langs else str(index)

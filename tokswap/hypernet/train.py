@@ -1,0 +1,329 @@
+"""Train a hypernetwork for a base: its rows and merges, text → the loop → a folder → Report."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tokswap import __version__
+from tokswap.checkpoint import Checkpoint, read_embeddings
+from tokswap.commit_stage import Places
+from tokswap.device import choose_device, choose_dtype
+from tokswap.errors import TokswapError
+from tokswap.evaluation.arm import open_arm
+from tokswap.evaluation.texts import Text, load_texts
+from tokswap.healing.snippets import text_hashes
+from tokswap.hypernet.config import RESIDUAL, ZETT, HypernetConfig, Start, make_config
+from tokswap.hypernet.files import Hypernet, build_network
+from tokswap.hypernet.memory import estimate, operations, parameters_of, require_memory
+from tokswap.hypernet.objective import Material, Objective
+from tokswap.hypernet.pairs import merge_pairs
+from tokswap.hypernet.sampling import as_vocabulary
+from tokswap.hypernet.settings import Settings, make_settings
+from tokswap.hypernet.streams import Stream, snippets_of
+from tokswap.hypernet.student import Student
+from tokswap.hypernet.surfaces import fallback_bytes, vocabulary_digest
+from tokswap.hypernet.use import cached_folder
+from tokswap.initialise import Embeddings, usable_ids
+from tokswap.methods import SideBySide, get_method
+from tokswap.report import Figure, Report
+from tokswap.sources import open_source, public_name
+from tokswap.vocab import Vocab, vocab_of
+
+if TYPE_CHECKING:
+    import torch
+
+Tell = Callable[[str, int, int], None]
+Named = str | PathLike[str]
+
+RESIDUAL_WIDTH, RESIDUAL_LAYERS, LONGEST = 256, 2, 7
+"""Sizes of a small network, and the pieces of a spelling that are looked at (as in the released ones)."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained on what: the base, its vocabulary, the network's configuration, settings and texts."""
+
+    base: Checkpoint
+    vocab: Vocab
+    config: HypernetConfig
+    settings: Settings
+    texts: Mapping[str, Text]
+    donor: Checkpoint | None
+    out: Path
+    log: Path
+    worker: bool = True
+
+    @property
+    def identity(self) -> str:
+        """The id of the run: another one doesn't take over its state."""
+        return self.settings.identity(
+            {
+                "base": self.base.identity(),
+                "config": self.config.to_dict(),
+                "texts": text_hashes(self.texts),
+                "donor": None if self.donor is None else _digest(self.donor.tokenizer),
+                "tokswap": __version__,
+            }
+        )
+
+
+def train_hypernet(
+    base: Named,
+    out: Named | None = None,
+    *,
+    stages: Sequence[str] = (),
+    texts: Sequence[Named] = (),
+    donor: Named | None = None,
+    architecture: str = "residual",
+    start: str = "subword",
+    start_parameters: Mapping[str, Any] | None = None,
+    hidden: int | None = None,
+    layers: int | None = None,
+    seed: int = 0,
+    log: Named | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    overwrite: bool = False,
+    worker: bool = True,
+    on_plan: Callable[[Report], None] | None = None,
+    on_progress: Tell | None = None,
+    **settings: Any,
+) -> Report:
+    """Train a hypernetwork for `base` and write it to the folder `out`, None standing for the one in the cache.
+
+    `stages` are "spell=2000", "identity=…", "lm=…" and "distil=…" in order; the last two read `texts` through the
+    frozen base, under tokenizers that are drawn and, every other turn, that of `donor`. `architecture` is "residual",
+    which refines the rows of the method `start`, or "zett". `settings` are other fields of `Settings`. `log` gets a
+    JSON line for every step and every look. A run that was stopped goes on when the same call is made again, and ends
+    in the same bytes.
+
+    Raises TokswapError for what can't be trained or written, too little memory, and a loss that isn't finite: `out`
+    then holds the last good checkpoint.
+    """
+    checked = make_settings(stages, seed=seed, **settings)
+    opened = open_source(fspath(base), on_progress=on_progress)
+    given = (
+        None if donor is None else open_source(fspath(donor), only_tokenizer=True, on_progress=on_progress)
+    )
+    vocab = vocab_of(opened)
+    place = cached_folder(opened, vocab) if out is None else Path(out).expanduser()
+    job = Job(
+        base=opened,
+        vocab=vocab,
+        config=_config(opened, vocab, architecture, _start(start, start_parameters or {}), hidden, layers),
+        settings=checked,
+        texts=load_texts([Path(text).expanduser() for text in texts]) if texts else {},
+        donor=given,
+        out=place,
+        log=Path(log).expanduser() if log is not None else place / "log.jsonl",
+        worker=worker,
+    )
+    return _run(job, (device, dtype), overwrite=overwrite, on_plan=on_plan, on_progress=on_progress)
+
+
+def _run(
+    job: Job,
+    where: tuple[str, str],
+    *,
+    overwrite: bool,
+    on_plan: Callable[[Report], None] | None,
+    on_progress: Tell | None,
+) -> Report:
+    from tokswap.hypernet.training import Trainer
+
+    state = state_file(job.out, job.identity)
+    _require_room(job, state, overwrite=overwrite)
+    reads = any(stage.reads_text for stage, _ in job.settings.stages)
+    device = choose_device(where[0])
+    dtype = choose_dtype(where[1], device)
+    parts = estimate(job.base, job.config, job.settings, dtype if job.texts else None)
+    require_memory(parts, device)
+    plan = _plan(job, parts, reads=reads, where=(str(device), str(dtype).removeprefix("torch.")))
+    if on_plan is not None:
+        on_plan(plan)
+    hypernet, material = _prepared(job, str(device), str(dtype).removeprefix("torch."))
+    objective = Objective(hypernet, material, job.settings)
+    trainer = Trainer(objective, job.out, state, job.log)
+    try:
+        progress = trainer.run(on_progress)
+    finally:
+        if material.stream is not None:
+            material.stream.close()
+    for left in state_files(job.out):
+        left.unlink(missing_ok=True)
+    return _report(job, plan, trainer.lines, progress.seconds)
+
+
+def state_file(out: Path, identity: str) -> Path:
+    """Return where the state of a run lies: beside its output."""
+    place = Places.of(out).out
+    return place.with_name(f".{place.name}.tokswap-hypernet-{identity[:16]}")
+
+
+def state_files(out: Path) -> list[Path]:
+    """Return the states of all runs that were to end in `out`."""
+    place = Places.of(out).out
+    return list(place.parent.glob(f".{glob.escape(place.name)}.tokswap-hypernet-*"))
+
+
+def _require_room(job: Job, state: Path, *, overwrite: bool) -> None:
+    if any(stage.reads_text for stage, _ in job.settings.stages) and not job.texts:
+        raise TokswapError(
+            "the stages lm and distil read text, and none was given", "give some with --text FILE"
+        )
+    if job.out.exists() and not state.exists() and not overwrite:
+        raise TokswapError(f"{job.out} exists", "choose another --out, or --overwrite")
+
+
+def _start(name: str, parameters: Mapping[str, Any]) -> Start:
+    method = get_method(name)
+    if method.space != "base" or method.parallel or method.network:
+        raise TokswapError(
+            f"a hypernetwork can't refine the rows of {name!r}: for a tokenizer that is drawn there is no donor",
+            "choose --start subword, mean, normal or zero",
+        )
+    return Start(method=name, parameters=method.checked(parameters))
+
+
+def _config(
+    base: Checkpoint, vocab: Vocab, architecture: str, start: Start, hidden: int | None, layers: int | None
+) -> HypernetConfig:
+    """Return the configuration of a new network for a base."""
+    if architecture not in ("residual", "zett"):
+        raise TokswapError(f"there is no architecture {architecture!r}", "choose --arch residual or zett")
+    residual = architecture == "residual"
+    width = hidden or (RESIDUAL_WIDTH if residual else base.hidden_size)
+    fields: dict[str, Any] = {
+        "model_type": RESIDUAL if residual else ZETT,
+        "n_embd": base.hidden_size,
+        "hn_hidden_size": width,
+        "hn_intermediate_size": 2 * width,
+        "hn_n_layers": layers or (RESIDUAL_LAYERS if residual else 3),
+        "hn_num_attention_heads": max(1, width // 64),
+        "hn_surface_maxlen": LONGEST,
+        "separate_out_embeddings": not base.tied,
+        "original_vocab_size": base.rows,
+        "hn_predict_bias": False,
+        "vocabulary": vocabulary_digest(vocab, base.rows),
+        "start": start.model_dump(),
+    }
+    if residual:
+        fields["pad_token_id"] = base.rows  # an id that no token has
+    else:
+        pad = next((i for i in (vocab.role_id("pad"), vocab.start_id) if i is not None), 0)
+        fields |= {
+            "hn_model_type": "roberta",
+            "hn_embed_using_source_embeddings": True,
+            "hn_rescale_embeddings": True,
+            "hn_n_extra_tokens": len(fallback_bytes(vocab)),
+            "pad_token_id": pad,
+        }
+    return make_config(fields)
+
+
+def _prepared(job: Job, device: str, dtype: str) -> tuple[Hypernet, Material]:
+    import torch
+
+    base = Embeddings(*read_embeddings(job.base))
+    rows = base.input if base.output is None else SideBySide(base.input, base.output)
+    usable = usable_ids(base, job.vocab)
+    torch.manual_seed(job.settings.seed)
+    hypernet = Hypernet(job.config, build_network(job.config), str(job.out))
+    _standardise(hypernet, rows, usable)
+    hypernet.network.to(device)
+    pairs = merge_pairs(job.base.tokenizer, job.vocab, usable.numpy(), job.settings.seed)
+    material = Material(rows, usable, pairs, device=device)
+    if not job.texts:
+        return hypernet, material
+    from tokswap.evaluation.language_model import load_language_model
+
+    lm = load_language_model(job.base.folder, known_ids=job.vocab.ids, device=device, dtype=dtype)
+    student = Student(lm, open_arm(job.base), rows)
+    return hypernet, replace(material, stream=_stream(job), student=student)
+
+
+def _stream(job: Job) -> Stream:
+    train, held_out = snippets_of(job.texts)
+    donor = None
+    if job.donor is not None:
+        donor = as_vocabulary(job.donor.tokenizer, job.base.tokenizer, job.vocab, job.donor.tokenizer_config)
+    return Stream(train, held_out, job.settings, job.base.tokenizer, job.vocab, donor, job.worker)
+
+
+def _standardise(hypernet: Hypernet, rows: torch.Tensor | SideBySide, usable: torch.Tensor) -> None:
+    """Give a fresh network the base's own mean and deviation of each column."""
+    import torch
+
+    from tokswap.hypernet.residual import ResidualNetwork
+
+    network: Any = hypernet.network
+    if isinstance(network, ResidualNetwork):
+        network.standardise(rows, usable)
+        return
+    known = rows[usable].float()
+    mean, deviation = known.mean(0, keepdim=True), known.std(0, keepdim=True).clamp_min(1e-8)
+    width = hypernet.config.n_embd
+    with torch.no_grad():
+        network.in_scaler.w.copy_(1 / deviation)
+        network.in_scaler.b.copy_(-mean / deviation)
+        for scaler, part in ((network.scaler, slice(0, width)), *([(network.out_scaler, slice(width, None))] if
+                             hypernet.config.separate_out_embeddings else [])):  # fmt: skip
+            scaler.w.copy_(deviation[:, part])
+            scaler.b.copy_(mean[:, part])
+
+
+def _plan(job: Job, parts: Mapping[str, int], *, reads: bool, where: tuple[str, str]) -> Report:
+    settings, config = job.settings, job.config
+    facts = {
+        "base": public_name(job.base.source),
+        "out": str(job.out),
+        "architecture": "residual" if config.residual else "zett",
+        "start": config.start.method if config.residual else None,
+        "stages": [f"{stage}={steps}" for stage, steps in settings.stages],
+        "texts": sorted(job.texts),
+        "donor": None if job.donor is None else public_name(job.donor.source),
+        "device": where[0],
+        "dtype": where[1] if job.texts else "float32",
+        "seed": settings.seed,
+    }
+    figures = {
+        "parameters": Figure(parameters_of(config), "parameters"),
+        "steps": Figure(settings.steps, "steps"),
+        "memory": Figure(sum(parts.values()), "bytes", note="estimated, at its height"),
+        "operations_a_step": Figure(
+            operations(job.base, config, settings, text=reads), "FLOP", note="of the dearest stage"
+        ),
+    }
+    memory = Report("memory", {}, {name: Figure(size, "bytes") for name, size in parts.items()})
+    return Report("hypernet_plan", facts, figures, {"memory": memory})
+
+
+def _report(job: Job, plan: Report, lines: Sequence[Mapping[str, Any]], seconds: float) -> Report:
+    looks = [line for line in lines if "held_out_error" in line]
+    first, last = looks[0], looks[-1]
+    figures = {
+        **plan.figures,
+        "training_time": Figure(round(seconds, 1), "s", note="looks and saved states in it"),
+        "start_error": Figure(
+            last["start_error"], "share", note="of the variance of rows that were held out"
+        ),
+        "held_out_error": Figure(
+            last["held_out_error"], "share", note="of the variance of rows that were held out"
+        ),
+    }
+    if last["held_out_bits"] is not None:
+        note = "of text that training did not see, under a tokenizer that it did not draw"
+        figures["held_out_before"] = Figure(first["held_out_bits"], "bits/byte", note=note)
+        figures["held_out_after"] = Figure(last["held_out_bits"], "bits/byte", note=note)
+    return Report("hypernet_training", {**plan.facts, "looks": looks, "log": str(job.log)}, figures)
+
+
+def _digest(tokenizer: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(tokenizer, sort_keys=True).encode()).hexdigest()
