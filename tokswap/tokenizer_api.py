@@ -34,9 +34,10 @@ def compare(
     """
     from tokswap.comparison import compare as compare_checkpoints
     from tokswap.sources import open_source
-    from tokswap.tokenizer_metrics import measure_tokenizers
+    from tokswap.tokenizer_metrics import measure_tokenizers, require_text
 
     chosen = texts_of(texts)
+    require_text(chosen, parallel)  # before tokenizers are fetched and read
     names = [fspath(name) for name in (a, b, *more)]
     opened = [open_source(name, only_tokenizer=True, on_progress=on_progress) for name in names]
     if more:

@@ -27,6 +27,12 @@ RENYI_ALPHA = 2.5
 WORD = re.compile(rb"\S+")
 
 
+def require_text(texts: Mapping[str, Text], name: str | None) -> None:
+    """Raise TokswapError where there is no text of that name; None asks for none."""
+    if name is not None and name not in texts:
+        raise TokswapError(f"there is no text {name!r}", f"the texts are {', '.join(texts)}")
+
+
 def measure_tokenizers(
     checkpoints: Sequence[Checkpoint], texts: Mapping[str, Text], *, parallel: str | None = None
 ) -> Report:
@@ -35,8 +41,7 @@ def measure_tokenizers(
     `parallel` names the text that all others are translations of: each then has its premium, its tokens over those
     of that text. Raises TokswapError for a text of no such name, and for tokenizers that are missing or broken.
     """
-    if parallel is not None and parallel not in texts:
-        raise TokswapError(f"there is no text {parallel!r}", f"the texts are {', '.join(texts)}")
+    require_text(texts, parallel)
     readers = {name: reader_of(its) for name, its in zip(_names(checkpoints), checkpoints, strict=True)}
     found = {text: {name: text_metrics(r, its) for name, r in readers.items()} for text, its in texts.items()}
     if parallel is not None:

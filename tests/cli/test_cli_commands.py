@@ -29,7 +29,7 @@ def test_methods(cli: Any) -> None:
     ran = cli("methods")
     assert "omp" in ran.out and "k=64" in ran.out and "arXiv:2506.06607" in ran.out
     (omp,) = cli("methods", "omp", "--json").document["facts"]["methods"]
-    assert omp["parameters"]["k"] == {"default": 64, "type": "int"}
+    assert omp["parameters"]["k"] == {"default": 64, "type": "int", "bounds": "at least 1"}
     assert "--set k" in cli("methods", "omp").out
     for name in ("omp", "subword", "nearest", "map"):
         assert "Raises" not in cli("methods", name).out and "TokswapError" not in cli("methods", name).out

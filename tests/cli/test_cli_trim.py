@@ -44,7 +44,7 @@ def test_bits_per_byte_are_measured_on_texts_of_ones_own(
         (("--text", "PROSE", "--dry-run", "--keep", "9", "--coverage", "1"), "--keep and --coverage"),
         (("--text", "PROSE", "--dry-run", "--keep", "9"), "9 tokens are too few"),
         (("--text", "PROSE", "--dry-run", "--coverage", "1.5"), "no share of a text"),
-        (("--text", "nowhere", "--dry-run"), "no file at nowhere"),
+        (("--text", "nowhere", "--dry-run"), "there is no text at nowhere"),
     ],
 )
 def test_what_can_be_mended_is_said(
