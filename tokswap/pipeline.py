@@ -68,7 +68,7 @@ def run_recipe(
     folder is then absent or as it was.
     """
     # A text that can't be read is found now, not after the checkpoint is written.
-    learns = bool(calibration_stages(recipe.calibrate))  # from text, of which there is never too much
+    learns = bool(calibration_stages(recipe.calibrate))
     calibration_texts = _texts(recipe.calibration_texts, "calibration", all_of_it=learns)
     parallel = read_parallel([Path(p).expanduser() for p in recipe.parallel_texts])
     evaluation_texts = _texts(recipe.evaluation_texts, "evaluation")

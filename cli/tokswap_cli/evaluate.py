@@ -127,7 +127,18 @@ def evaluate(
     from tokswap.evaluation.gate import check_gate
 
     if tasks is not None:
-        clash = {"--against": against, "--text": text, "--fail-if": fail_if, "--report": report}
+        clash = {
+            "--against": against,
+            "--text": text,
+            "--fail-if": fail_if,
+            "--report": report,
+            "--exact-bytes": exact_bytes,
+            "--segmentation": segmentation,
+            "--probe": probe,
+            "--max-bytes": max_bytes,
+            "--window-bytes": window_bytes,
+            "--stride-bytes": stride_bytes,
+        }
         _no_options_beside_tasks([name for name, value in clash.items() if value])
         names = [name.strip() for name in tasks.split(",") if name.strip()]
         with progress(("evaluate",)) as on_progress:
@@ -142,6 +153,8 @@ def evaluate(
                 )
             )
         return
+    if limit is not None:
+        raise TokswapError("--limit is for tasks", "name some with --tasks, or take --max-bytes")
     if fail_if:  # a slip in one should not cost an evaluation
         names = api.texts_of(text)
         for expression in fail_if:

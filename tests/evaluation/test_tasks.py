@@ -10,11 +10,12 @@ import torch
 from tiny_models import CORPUS, byte_level, checkpoint, sentencepiece, tiny_model
 
 from tokswap.errors import TokswapError
+from tokswap.evaluation import task_model
 from tokswap.evaluation.arm import open_arm
 from tokswap.evaluation.language_model import wrap_model
 from tokswap.evaluation.sample import continue_greedily
 from tokswap.evaluation.task_model import TaskModel
-from tokswap.evaluation.tasks import evaluate_tasks
+from tokswap.evaluation.tasks import _figures, _names, evaluate_tasks
 
 OPTIONS = [" wall", " boats", " harbour"]
 
@@ -106,6 +107,40 @@ def test_a_local_task_runs_without_a_network(tmp_path: Path, monkeypatch: pytest
     )
     with pytest.raises(TokswapError, match="knows no task"):
         evaluate_tasks(model, ["no_such_task_here"], device="cpu")
+
+
+def test_a_faulty_task_is_an_error_and_code_beside_its_name_is_not(tmp_path: Path) -> None:
+    model, file = checkpoint(tmp_path / "model", byte_level()), local_task(tmp_path)
+    file.write_text(file.read_text().replace("{{q}}", "{{q"))
+    with pytest.raises(TokswapError, match="can't run tiny_choice"):
+        evaluate_tasks(model, [str(file)], device="cpu", dtype="float32")
+    file.write_text("task: tiny_code\ndoc_to_text: !function utils.text\n")
+    assert _names([str(file)])[0] == ["tiny_code"]
+
+
+def test_metrics_that_are_no_shares_are_not_shown_as_such() -> None:
+    found = _figures({"acc,none": 0.5, "acc_stderr,none": 0.1, "perplexity,none": 12.3, "bleu,none": 31.0})
+    assert {name: figure.unit for name, figure in found.items()} == {
+        "acc": "share", "perplexity": "perplexity", "bleu": "points"
+    }  # fmt: skip
+    assert found["acc"].low == pytest.approx(0.304) and found["bleu"].low is None
+
+
+def test_a_character_that_a_piece_cuts_is_written_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of(tmp_path, byte_level())
+    text, prompts = "é€" * 20, list[str]()
+    byte_ids = {model.arm.vocab.bytes_of(int(i)): int(i) for i in model.arm.vocab.ids}
+
+    def next_bytes(_lm: Any, _arm: Any, given: Any, *, tokens: int) -> list[list[int]]:
+        prompts.append(given[0])
+        left = text.encode()[len(given[0].encode()) - 2 :]
+        return [[byte_ids[bytes([b])] for b in left[:tokens]]]
+
+    monkeypatch.setattr(task_model, "continue_greedily", next_bytes)
+    assert model.answer("a:", {"max_gen_toks": 96})[:30] == text[:30]
+    assert len(prompts) > 2 and not any("\ufffd" in prompt for prompt in prompts)
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,13 +10,16 @@ import pytest
 import torch
 from tiny_models import byte_level, checkpoint
 
+from tokswap.checkpoint import open_checkpoint
 from tokswap.errors import TokswapError
 from tokswap.hypernet import training
 from tokswap.hypernet.files import load_hypernet
 from tokswap.hypernet.objective import Objective
 from tokswap.hypernet.settings import Stage, make_settings, parse_stage
 from tokswap.hypernet.train import train_hypernet
+from tokswap.hypernet.use import find_hypernet
 from tokswap.report import Report
+from tokswap.vocab import vocab_of
 
 HOW: dict[str, Any] = {
     "hidden": 16, "pieces": 500, "pairs": 64, "negatives": 40, "step_bytes": 2048, "accumulate": 2, "serves": 2,
@@ -200,6 +203,36 @@ def test_too_little_memory_is_said_before_the_start(
     with pytest.raises(TokswapError, match=r"training takes about .* GB"):
         train_hypernet(base, tmp_path / "out", stages=["spell=2"], on_plan=told.append, **HOW)
     assert not (tmp_path / "out").exists()
+
+
+def test_neither_the_base_nor_a_strangers_folder_nor_a_log_is_overwritten(
+    base: Path, text: Path, tmp_path: Path
+) -> None:
+    before = content(base)
+    with pytest.raises(TokswapError, match="the base itself"):
+        trained(base, base, text, ["spell=1"], overwrite=True)
+    stranger = tmp_path / "stranger"
+    stranger.mkdir()
+    (stranger / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(TokswapError, match="holds no hypernetwork"):
+        trained(base, stranger, text, ["spell=1"], overwrite=True)
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine")
+    with pytest.raises(TokswapError, match="exists"):
+        trained(base, tmp_path / "out", text, ["spell=1"], log=precious)
+    assert content(base) == before and [p.name for p in stranger.iterdir()] == ["config.json"]
+    assert precious.read_text() == "mine"
+
+
+def test_a_training_that_has_not_ended_is_no_hypernetwork_yet(base: Path, text: Path, tmp_path: Path) -> None:
+    opened = open_checkpoint(base, source="base")
+    vocab = vocab_of(opened)
+    with pytest.raises(KilledError):
+        trained(base, tmp_path / "out", text, on_progress=killed_at(2))
+    with pytest.raises(TokswapError, match="has not ended"):
+        find_hypernet(str(tmp_path / "out"), opened, vocab)
+    trained(base, tmp_path / "out", text)
+    assert find_hypernet(str(tmp_path / "out"), opened, vocab) == tmp_path / "out"
 
 
 def test_stages_follow_one_another() -> None:

@@ -86,9 +86,11 @@ def _speed(report: Report) -> Table:
         "tokens a call",
         "times as fast",
     )
-    return Table(
-        "Speed, as modelled", columns, tuple(rows), "llrrrr", note=f"cost: {report.figures['cost'].note}"
-    )
+    costs = {who: report.figures[f"{p}cost"].note for p, who in WHO if f"{p}cost" in report.figures}
+    note = "; ".join(f"cost of {who}: {its}" for who, its in costs.items())
+    if len(costs) > 1:
+        note += ". The first is asked at every token, the second where tokens of both begin"
+    return Table("Speed, as modelled", columns, tuple(rows), "llrrrr", note=note)
 
 
 def _conditions(report: Report) -> Table:

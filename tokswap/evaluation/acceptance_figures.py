@@ -59,11 +59,9 @@ def acceptance_report(
         costs["base_"] = read_bytes(base) / read_bytes(target)
     everything = [its for several in found.values() for its in several]
     figures = acceptance_figures(everything, compared=compared, seed=seed)
-    where = "as given" if cost else "bytes of weights read for a token, over the target's"
+    weights = "bytes of weights read for a token, over the target's"
     for prefix, ratio in costs.items():
-        figures[f"{prefix}cost"] = Figure(
-            ratio, "x", note=where if not prefix else "bytes of weights, likewise"
-        )
+        figures[f"{prefix}cost"] = Figure(ratio, "x", note="as given" if cost and not prefix else weights)
         figures |= _speeds(figures, prefix, ratio, tokens)
     slow = max(figures[f"speedup_{way}"].value for way in ("greedy", "sampled")) < 1
     said = (

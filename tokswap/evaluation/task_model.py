@@ -7,6 +7,7 @@ are scored from the last token border that their texts share with it, and a spac
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -67,12 +68,19 @@ class TaskModel:
         until = how.get("until") or []
         stops = [until] if isinstance(until, str) else [stop for stop in until if stop]
         left = int(how.get("max_gen_toks", how.get("max_new_tokens", MOST_TOKENS)))
-        out = ""
+        written, out = b"", ""
         while left > 0:
             piece = min(PIECE_TOKENS, left)
-            (ids,) = continue_greedily(self.lm, self.arm, [self._fitting(prompt + out, piece)], tokens=piece)
+            # A character that the last piece cut is left out of the prompt: the model writes it again, whole.
+            decoder = codecs.getincrementaldecoder("utf-8")("replace")
+            whole = decoder.decode(written)
+            written = written.removesuffix(decoder.getstate()[0])
+            (ids,) = continue_greedily(
+                self.lm, self.arm, [self._fitting(prompt + whole, piece)], tokens=piece
+            )
             # A decoder may drop a space in front: the tokens' own bytes have it.
-            out += b"".join(map(self.arm.vocab.bytes_of, ids)).decode(errors="replace")
+            written += b"".join(map(self.arm.vocab.bytes_of, ids))
+            out = written.decode(errors="replace")
             found = [out.index(stop) for stop in stops if stop in out]
             if found:
                 return out[: min(found)]

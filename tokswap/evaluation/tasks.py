@@ -23,7 +23,22 @@ UNITS = {
     "word_perplexity": "perplexity/word",
     "byte_perplexity": "perplexity/byte",
     "bits_per_byte": "bits/byte",
+    "perplexity": "perplexity",
 }
+SHARES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "f1", "em")
+BOOTSTRAPS = 1000
+"""Resamples of the metrics that have no formula for their standard error; 0 would leave all without one."""
+
+
+class _NamesOnly(yaml.SafeLoader):
+    """Reads a task's name; what is code in it (`!function`) stays unread."""
+
+
+def _unread(_loader: yaml.SafeLoader, _suffix: str, _node: yaml.Node) -> None:
+    """Stand for what is not read."""
+
+
+_NamesOnly.add_multi_constructor("!", _unread)
 
 
 def evaluate_tasks(
@@ -62,10 +77,14 @@ def evaluate_tasks(
             tasks=names,
             limit=limit,
             task_manager=manager,
-            bootstrap_iters=0,
+            bootstrap_iters=BOOTSTRAPS,
             log_samples=False,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except TokswapError:
+        raise
+    except (
+        Exception
+    ) as error:  # a task is a program: its templates, functions and loaders fail in their own ways
         raise TokswapError(
             f"lm-eval can't run {', '.join(names)}: {str(error).splitlines()[0] if str(error) else error!r}",
             "its data may need a network, or --tasks a .yaml whose data_files are here",
@@ -107,7 +126,7 @@ def _names(tasks: Sequence[str]) -> tuple[list[str], list[str]]:
             continue
         file = Path(task).expanduser()
         try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+            content = yaml.load(file.read_text(encoding="utf-8"), Loader=_NamesOnly)
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise TokswapError(
                 f"{file} is no task that can be read", "give the path of a task's .yaml"
@@ -155,7 +174,7 @@ def _figures(result: Mapping[str, Any]) -> dict[str, Figure]:
         name = metric if kind == "none" else f"{metric}_{kind}"
         out[name] = Figure(
             float(value),
-            UNITS.get(metric, "share"),
+            UNITS.get(metric, "share" if metric in SHARES else "points"),
             low=None if wide is None else value - wide,
             high=None if wide is None else value + wide,
             note="" if wide is None else "interval: 1.96 standard errors",

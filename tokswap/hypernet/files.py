@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokswap.checkpoint import SINGLE_NAME, read_json
+from tokswap.commit_stage import Places
 from tokswap.errors import TokswapError
 from tokswap.hypernet.config import HypernetConfig, make_config
 from tokswap.hypernet.flax_files import FLAX_NAME, flax_bytes, read_flax
@@ -25,6 +27,18 @@ if TYPE_CHECKING:
 BUFFERS = ("model.embeddings.position_ids", "model.embeddings.token_type_ids")
 UNREAD = "model.embeddings.word_embeddings.weight"
 _ANOTHER = "download the hypernetwork again, or train one with `tokswap hypernet train`"
+
+
+def state_file(out: Path, identity: str) -> Path:
+    """Return where the state of a training lies: beside its output."""
+    place = Places.of(out).out
+    return place.with_name(f".{place.name}.tokswap-hypernet-{identity[:16]}")
+
+
+def state_files(out: Path) -> list[Path]:
+    """Return the states of all trainings that were to end in `out`, and haven't."""
+    place = Places.of(out).out
+    return list(place.parent.glob(f".{glob.escape(place.name)}.tokswap-hypernet-*"))
 
 
 @dataclass(frozen=True)

@@ -35,13 +35,17 @@ def parameters_of(config: HypernetConfig) -> int:
 
 
 def estimate(
-    base: Checkpoint, config: HypernetConfig, settings: Settings, dtype: torch.dtype | None
+    base: Checkpoint, config: HypernetConfig, settings: Settings, dtype: torch.dtype | None, donated: int = 0
 ) -> dict[str, int]:
-    """Return the bytes of each part at the height of a run; `dtype` is the student's, None where no text is read."""
+    """Return the bytes of each part at the height of a run.
+
+    `dtype` is the student's, None where no text is read; `donated` the tokens of the donor, all of which held-out text
+    is read with.
+    """
     numbers = {name: info.nbytes // _item(info.dtype) for name, info in base.tensors.items()}
     tables = 4 * base.rows * config.row_width
     positions = max(settings.pairs // settings.accumulate, settings.pairs // 4 if dtype else 0)
-    columns = settings.pieces
+    columns = max(settings.pieces, donated)
     if dtype is not None:
         positions = max(positions, settings.negatives + SNIPPET_BYTES // TOKEN_BYTES)
     widths = 2 * config.row_width + LAYER_WIDTHS * config.hn_n_layers * config.hn_hidden_size

@@ -109,6 +109,11 @@ class Student:
         from torch.func import functional_call
 
         places = np.concatenate([[START], columns.place[read.ids]])
+        if (places < 0).any():
+            raise TokswapError(
+                "a text holds a control token of the donor, for which there is no row",
+                "take it out of the text",
+            )
         ids = torch.from_numpy(places).to(self.lm.device)
         given = {"input_ids": ids[None], "use_cache": False, "output_hidden_states": layer is not None}
         out = functional_call(self.lm.model, dict(zip(self._names, tables, strict=True)), (), given)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -12,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokswap import __version__
-from tokswap.checkpoint import Checkpoint, read_embeddings
-from tokswap.commit_stage import Places
+from tokswap.checkpoint import Checkpoint, read_embeddings, read_json
+from tokswap.commit_stage import Places, require_apart
 from tokswap.device import choose_device, choose_dtype
 from tokswap.errors import TokswapError
 from tokswap.evaluation.arm import open_arm
 from tokswap.evaluation.texts import Text, load_texts
 from tokswap.healing.snippets import text_hashes
 from tokswap.hypernet.config import RESIDUAL, ZETT, HypernetConfig, Start, make_config
-from tokswap.hypernet.files import Hypernet, build_network
+from tokswap.hypernet.files import Hypernet, build_network, state_file, state_files
 from tokswap.hypernet.memory import estimate, operations, parameters_of, require_memory
 from tokswap.hypernet.objective import Material, Objective
 from tokswap.hypernet.pairs import merge_pairs
@@ -143,7 +142,8 @@ def _run(
     reads = any(stage.reads_text for stage, _ in job.settings.stages)
     device = choose_device(where[0])
     dtype = choose_dtype(where[1], device)
-    parts = estimate(job.base, job.config, job.settings, dtype if job.texts else None)
+    donated = 0 if job.donor is None else job.donor.vocab_size or 0
+    parts = estimate(job.base, job.config, job.settings, dtype if job.texts else None, donated)
     require_memory(parts, device)
     plan = _plan(job, parts, reads=reads, where=(str(device), str(dtype).removeprefix("torch.")))
     if on_plan is not None:
@@ -161,25 +161,28 @@ def _run(
     return _report(job, plan, trainer.lines, progress.seconds)
 
 
-def state_file(out: Path, identity: str) -> Path:
-    """Return where the state of a run lies: beside its output."""
-    place = Places.of(out).out
-    return place.with_name(f".{place.name}.tokswap-hypernet-{identity[:16]}")
-
-
-def state_files(out: Path) -> list[Path]:
-    """Return the states of all runs that were to end in `out`."""
-    place = Places.of(out).out
-    return list(place.parent.glob(f".{glob.escape(place.name)}.tokswap-hypernet-*"))
-
-
 def _require_room(job: Job, state: Path, *, overwrite: bool) -> None:
     if any(stage.reads_text for stage, _ in job.settings.stages) and not job.texts:
         raise TokswapError(
             "the stages lm and distil read text, and none was given", "give some with --text FILE"
         )
-    if job.out.exists() and not state.exists() and not overwrite:
-        raise TokswapError(f"{job.out} exists", "choose another --out, or --overwrite")
+    require_apart(job.base, Places.of(job.out))
+    if state.exists():  # what lies there is this run's own
+        return
+    for path in (job.out, job.log):
+        if path.exists() and not overwrite:
+            raise TokswapError(f"{path} exists", "choose another place, or pass --overwrite to replace it")
+    if job.out.exists() and not _holds_hypernet(job.out):
+        raise TokswapError(f"{job.out} holds no hypernetwork, so it isn't replaced", "choose another --out")
+
+
+def _holds_hypernet(folder: Path) -> bool:
+    """Is this a folder of a hypernetwork, or an empty one?"""
+    if not folder.is_dir():
+        return False
+    config = folder / "config.json"
+    kind = read_json(config).get("model_type") if config.is_file() else None
+    return kind in (RESIDUAL, ZETT) or not any(folder.iterdir())
 
 
 def _start(name: str, parameters: Mapping[str, Any]) -> Start:
@@ -319,7 +322,12 @@ def _report(job: Job, plan: Report, lines: Sequence[Mapping[str, Any]], seconds:
         ),
     }
     if last["held_out_bits"] is not None:
-        note = "of text that training did not see, under a tokenizer that it did not draw"
+        which = (
+            "a tokenizer that it did not draw"
+            if job.donor is None
+            else "the donor's tokenizer, which it reads too"
+        )
+        note = f"of text that training did not see, under {which}"
         figures["held_out_before"] = Figure(first["held_out_bits"], "bits/byte", note=note)
         figures["held_out_after"] = Figure(last["held_out_bits"], "bits/byte", note=note)
     return Report("hypernet_training", {**plan.facts, "looks": looks, "log": str(job.log)}, figures)

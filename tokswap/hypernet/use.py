@@ -15,7 +15,7 @@ from tokswap.cache import cache_folder
 from tokswap.checkpoint import SINGLE_NAME, Checkpoint, read_json
 from tokswap.errors import TokswapError
 from tokswap.hypernet.config import HypernetConfig, make_config
-from tokswap.hypernet.files import load_hypernet
+from tokswap.hypernet.files import load_hypernet, state_files
 from tokswap.hypernet.flax_files import FLAX_NAME
 from tokswap.hypernet.predict import Predictor
 from tokswap.hypernet.surfaces import surface_matrix, vocabulary_digest, with_fallbacks
@@ -42,6 +42,7 @@ def find_hypernet(name: str, base: Checkpoint, vocab: Vocab) -> Path:
     """
     folder = cached_folder(base, vocab) if name == AUTO else Path(name).expanduser()
     if (folder / "config.json").is_file():
+        _require_whole(folder)
         return folder
     if name == AUTO:
         raise TokswapError(
@@ -51,6 +52,20 @@ def find_hypernet(name: str, base: Checkpoint, vocab: Vocab) -> Path:
     raise TokswapError(
         f"{name} is no folder of a hypernetwork", "it needs config.json and weights, or is misspelt"
     )
+
+
+def _require_whole(folder: Path) -> None:
+    """Raise TokswapError for a folder whose training hasn't ended, and for one without weights."""
+    if state_files(folder):
+        raise TokswapError(
+            f"the training of {folder} has not ended",
+            "run the same `tokswap hypernet train` again: it goes on",
+        )
+    if not any((folder / name).is_file() for name in (SINGLE_NAME, FLAX_NAME)):
+        raise TokswapError(
+            f"{folder} has neither {SINGLE_NAME} nor {FLAX_NAME}",
+            "pickles are not read: save it as safetensors",
+        )
 
 
 def fitting_config(folder: Path, base: Checkpoint, vocab: Vocab) -> HypernetConfig:
