@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from calibrated_plans import TEXT, tiny_plan
 
 from tokswap.calibrate import Head
 from tokswap.chain import Targets as ChainTargets
 from tokswap.chain import find_chains, logarithmic_mean, make_problem, regress
 from tokswap.chaining import read_chains
-from tokswap.data_files import data_folder
 from tokswap.evaluation.language_model import load_language_model
 from tokswap.evaluation.texts import Text
 from tokswap.judging import ONE_IN, RUN_BYTES
 from tokswap.methods import Pieces
 from tokswap.pieces import spell
-from tokswap.plan import make_plan
-from tokswap.recipe import make_recipe
-from tokswap.sources import open_source
 from tokswap.tokenization import load_tokenizer
-
-sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
-
-from tiny_models import byte_level, checkpoint
-
-TEXT = (data_folder("data") / "texts" / "calibration" / "english.txt").read_text()[:900]
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    root = tmp_path_factory.mktemp("chain")
-    checkpoint(root / "base", byte_level(merges=60, corpus=[TEXT]), rows=320)
-    checkpoint(root / "donor", byte_level(merges=160, corpus=[TEXT]), rows=500, seed=1)
-    recipe = make_recipe({"base": str(root / "base"), "donor": str(root / "donor"), "method": "subword"})
-    return make_plan(recipe, open_source(recipe.base), open_source(recipe.donor))
+    return tiny_plan(tmp_path_factory.mktemp("chain"))
 
 
 def ragged(rows: list[list[int]]) -> Pieces:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from calibrated_plans import TEXT, tiny_plan
 from sklearn.linear_model import Ridge
 
 from tokswap import inner_states, reading_lexicon
-from tokswap.data_files import data_folder
 from tokswap.evaluation.language_model import load_language_model
 from tokswap.evaluation.texts import Text
 from tokswap.initialise import Embeddings
@@ -20,25 +18,12 @@ from tokswap.inner_states import InnerReading, read_inside
 from tokswap.judging import ONE_IN, RUN_BYTES, Judged
 from tokswap.lexicon import RIDGES, fit_lexicon
 from tokswap.pieces import spell
-from tokswap.plan import make_plan
-from tokswap.recipe import make_recipe
-from tokswap.sources import open_source
 from tokswap.tokenization import load_tokenizer
-
-sys.path.insert(0, str(Path(__file__).parent / "evaluation"))
-
-from tiny_models import byte_level, checkpoint
-
-TEXT = (data_folder("data") / "texts" / "calibration" / "english.txt").read_text()[:900]
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    root = tmp_path_factory.mktemp("lexicon")
-    checkpoint(root / "base", byte_level(merges=60, corpus=[TEXT]), rows=320)
-    checkpoint(root / "donor", byte_level(merges=160, corpus=[TEXT]), rows=500, seed=1)
-    recipe = make_recipe({"base": str(root / "base"), "donor": str(root / "donor"), "method": "subword"})
-    return make_plan(recipe, open_source(recipe.base), open_source(recipe.donor))
+    return tiny_plan(tmp_path_factory.mktemp("lexicon"))
 
 
 def test_the_map_is_ridge_regression_on_the_layer_that_knows_most() -> None:

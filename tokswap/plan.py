@@ -18,6 +18,7 @@ from tokswap.errors import TokswapError
 from tokswap.graft import TokenizerFiles, start_token_id, with_start_token
 from tokswap.hypernet.use import find_hypernet, fitting_config, with_everything_new
 from tokswap.methods import Method, get_method, no_network, no_parallel_text
+from tokswap.plan_time import estimated_seconds
 from tokswap.plan_warnings import cut_warnings, require_distinct, vocab_warnings, without_effect
 from tokswap.recipe import Recipe
 from tokswap.report import Figure, Report
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 ENOUGH_ANCHORS = 1000
 # Bytes of working memory that methods may take beside the embedding tables.
 BUDGET = 512 * 1024**2
-# Bytes a second that a common disk writes, fsync included: only for the estimate of a dry run.
-DISK_RATE = 400e6
 
 
 @dataclass(frozen=True)
@@ -160,6 +159,7 @@ def size_figures(plan: Plan) -> dict[str, Figure]:
     old_parameters = sum(int(np.prod(info.shape)) for info in base.tensors.values())
     old_rows = sum(int(np.prod(base.tensors[n].shape)) for n in shapes if n in base.tensors)
     new_rows = sum(int(np.prod(shape)) for _, shape in shapes.values())
+    compares = needs_donor(plan) and plan.method.name != "map"
     free = shutil.disk_usage(_existing(Path(plan.recipe.out or "."))).free
     return {
         "tensors_touched": Figure(len(shapes), "tensors"),
@@ -174,7 +174,9 @@ def size_figures(plan: Plan) -> dict[str, Figure]:
         ),
         "free_disk": Figure(free, "bytes"),
         "estimated_time": Figure(
-            round(_seconds(plan, written), 1), "seconds", note="without calibration and evaluation"
+            round(estimated_seconds(plan, written, compares=compares), 1),
+            "seconds",
+            note="without calibration and evaluation",
         ),
     }
 
@@ -365,34 +367,6 @@ def _digits(recipe: Recipe, base: Checkpoint, donor: Checkpoint) -> Mapping[str,
     return with_digits_of(
         (engine, vocab_of(base)), donor.tokenizer, vocab_of(donor), f"the tokenizer of {donor.source}"
     )
-
-
-def _seconds(plan: Plan, written: int) -> float:
-    """Estimate the time of the rows and of the copy: operations by the rate of a small product, bytes by a disk's."""
-    import time
-
-    import torch
-
-    from tokswap.device import choose_device, computes_bfloat16
-
-    seconds = 2 * written / DISK_RATE
-    if plan.method.name == "map" or not needs_donor(plan):
-        return seconds
-    pursues = plan.method.name == "omp"  # the others take the cosines of targets and anchors once, in fp32
-    device = choose_device(plan.recipe.device)
-    dtype = torch.bfloat16 if pursues and computes_bfloat16(device) else torch.float32
-    side = 1024
-    factor = torch.full((side, side), 1 / side, dtype=dtype, device=device)
-    product = factor @ factor
-    start = time.perf_counter()
-    for _ in range(4):
-        product = product @ factor
-    product.sum().item()  # a GPU answers only now
-    rate = 4 * 2 * side**3 / (time.perf_counter() - start)
-    width = plan.donor.hidden_size * (1 if plan.donor.tied else 2)
-    passes = plan.parameters["k"] if pursues else 1
-    work = 2 * len(plan.alignment.new_ids) * len(plan.alignment.anchor_ids) * width * passes
-    return seconds + 2 * work / rate  # what is no product takes about as long again
 
 
 def _existing(path: Path) -> Path:

@@ -59,20 +59,9 @@ def acceptance(
             "bytes of their weights), e.g. --cost 0.1.",
         ),
     ] = None,
-    max_bytes: Annotated[
-        int | None,
-        typer.Option(
-            "--max-bytes",
-            metavar="N",
-            min=1,
-            help="Take only the beginning of each text, e.g. --max-bytes 4096.",
-        ),
-    ] = None,
+    max_bytes: options.MaxBytes = None,
     device: options.Device = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option("--dtype", metavar="NAME", help="auto, float32, bfloat16, or float16 on a GPU."),
-    ] = None,
+    dtype: options.Dtype = None,
     as_json: options.Json = False,
     report: options.ReportPath = None,
     quiet: options.Quiet = False,

@@ -44,10 +44,7 @@ def evaluate(
     ] = None,
     text: options.Texts = None,
     device: options.Device = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option("--dtype", metavar="NAME", help="auto, float32, bfloat16, or float16 on a GPU."),
-    ] = None,
+    dtype: options.Dtype = None,
     window_bytes: Annotated[
         int | None,
         typer.Option("--window-bytes", metavar="N", help="Bytes that a model reads at once (default: 2048)."),
@@ -60,15 +57,7 @@ def evaluate(
             help="Bytes scored in each window, at most half of it (default: half).",
         ),
     ] = None,
-    max_bytes: Annotated[
-        int | None,
-        typer.Option(
-            "--max-bytes",
-            metavar="N",
-            min=1,
-            help="Take only the beginning of each text, e.g. --max-bytes 4096.",
-        ),
-    ] = None,
+    max_bytes: options.MaxBytes = None,
     segmentation: Annotated[
         bool,
         typer.Option(

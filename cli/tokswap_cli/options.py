@@ -31,6 +31,19 @@ Texts = Annotated[
         "Without it: the texts that come with tokswap.",
     ),
 ]
+Dtype = Annotated[
+    str | None,
+    typer.Option("--dtype", metavar="NAME", help="auto, float32, bfloat16, or float16 on a GPU."),
+]
+MaxBytes = Annotated[
+    int | None,
+    typer.Option(
+        "--max-bytes",
+        metavar="N",
+        min=1,
+        help="Take only the beginning of each text, e.g. --max-bytes 4096.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an existing output, once the new one is complete.")
