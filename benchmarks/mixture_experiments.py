@@ -32,6 +32,9 @@ MEGABYTE = 1_000_000
 
 # Languages whose stories (train) are under 200 kB, or are hardly translated.
 TOO_LITTLE = ("hi", "km", "ro", "sl", "eu", "da", "el", "et", "ko", "id")
+# Large trials take more of each category than the others, and leave out what has little.
+LARGE, MOST_TEXT = 50 * MEGABYTE, 64 * MEGABYTE
+UNDER_20_MEGABYTES = ("lisp", "perl", "ruby", "typescript")
 PAGE_BYTES = 4000
 NUMBER: dict[str, int] = {}
 """Of each word that was counted so far: pages remember theirs."""
@@ -79,8 +82,11 @@ class Series:
 @lru_cache(maxsize=2)
 def read(kind: str, most_bytes: int) -> dict[str, Documents]:
     """Return a kind's texts; those of another size before are let go."""
-    left = TOO_LITTLE if kind in ("stories", "manuals") else ()
-    paths = {name: [folder] for name, folder in mixture_texts.texts(kind).items() if name not in left}
+    large = kind == "code" and most_bytes > LARGE
+    left = UNDER_20_MEGABYTES if large else TOO_LITTLE if kind in ("stories", "manuals") else ()
+    most_text = MOST_TEXT if large else mixture_texts.MOST_BYTES
+    folders = mixture_texts.texts(kind, most_text)
+    paths = {name: [folder] for name, folder in folders.items() if name not in left}
     return read_documents(paths, page_bytes=PAGE_BYTES, most_bytes=most_bytes)
 
 
@@ -99,12 +105,11 @@ SERIES = [
     Series("domains", 5, MEGABYTE, 20, MERGES),
     Series("languages", 5, 5 * MEGABYTE, 20, (1000,)),
     *(Series("code", 5, 10 * MEGABYTE, 10, (1000, 3000), half) for half in "AB"),
-    Series("languages", 20, 10 * MEGABYTE, 5, (1000, 3000, 30_000)),
-    Series("code", 10, 50 * MEGABYTE, 2, (3000, 30_000)),
-    Series("code", 10, 10 * MEGABYTE, 5, (1000, 3000)),
-    Series("domains", 5, 10 * MEGABYTE, 10, (1000, 3000)),
-    Series("languages", 20, 50 * MEGABYTE, 2, (3000,)),
+    Series("languages", 20, 10 * MEGABYTE, 10, (1000, 3000, 30_000)),
+    Series("code", 10, 10 * MEGABYTE, 20, (1000, 3000)),
+    Series("domains", 5, 10 * MEGABYTE, 20, (1000, 3000)),
     Series("languages", 5, MEGABYTE, 20, MERGES, how="overlap"),
+    Series("code", 8, 100 * MEGABYTE, 5, (1000, 3000, 30_000)),
 ]
 
 

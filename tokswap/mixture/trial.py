@@ -61,6 +61,8 @@ class Trial:
     categories: list[str]
     truth: list[float]
     """Shares of the bytes that were trained on."""
+    train_bytes: int
+    """In all: less than was asked for where a category's text was too little for its share."""
     text_bytes: list[int]
     """Counted of each category."""
     merges: int
@@ -115,7 +117,7 @@ def run_trial(
     truth = (np.array(sizes) / sum(sizes)).tolist()
     steps = sorted({min(n, len(learnt.pairs)) for n in setting.merges})
     found = {n: _found(learnt, counted, n) for n in steps}
-    return Trial(seed, names, truth, counted.text_bytes.tolist(), len(learnt.pairs), found)
+    return Trial(seed, names, truth, sum(sizes), counted.text_bytes.tolist(), len(learnt.pairs), found)
 
 
 def _halves(
