@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,10 +67,9 @@ def measure_tokenizers(
                     its["tokens"].value / max(reference, 1), "x", note=f"its tokens over those of {parallel}"
                 )
     sections = {text: _section("text", by_name) for text, by_name in found.items()}
-    sections |= {
-        f"{domain} (terms)": _section("terms", {name: term_figures(r, its) for name, r in readers.items()})
-        for domain, its in terms.items()
-    }
+    for domain, its in terms.items():
+        by_name = {name: term_figures(reader, its) for name, reader in readers.items()}
+        sections[f"{domain} (terms)"] = replace(_section("terms", by_name), facts={"name": domain})
     facts = {
         "tokenizers": list(readers),
         "sources": [checkpoint.source for checkpoint in checkpoints],

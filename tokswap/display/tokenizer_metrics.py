@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from tokswap.display.tables import Table
 from tokswap.display.text import amount, escape
@@ -17,10 +17,10 @@ USE: Metrics = (
     ("premium", "parity"),
 )
 WORDS: Metrics = (
-    ("valid_types", "%TR, different"),
-    ("valid_tokens", "%TR, all"),
-    ("pure_types", "%Pure, different"),
-    ("pure_tokens", "%Pure, all"),
+    ("valid_types", "%TR by type"),
+    ("valid_tokens", "%TR by token"),
+    ("pure_types", "%Pure by type"),
+    ("pure_tokens", "%Pure by token"),
 )
 TERMS: Metrics = (
     ("tokens_per_term", "tokens/term"),
@@ -32,7 +32,7 @@ TERMS: Metrics = (
 PLOTS = (
     ("text", "bytes_per_token", "bytes per token", "Bytes per token: more are better."),
     ("text", "premium", "tokens over the parallel text's", "Parity: what a language costs in tokens."),
-    ("text", "valid_tokens", "%TR, all tokens", "Tokens that are words of the language."),
+    ("text", "valid_tokens", "%TR by token", "Tokens that are words of the language."),
     (
         "terms",
         "tokens_per_term",
@@ -65,7 +65,7 @@ def arms_of(
     """Return the texts that have a metric, and for each tokenizer its figures on them."""
     names: list[str] = report.facts["tokenizers"]
     sections = {
-        text: section.sections
+        str(section.facts.get("name", text)): section.sections
         for text, section in report.sections.items()
         if section.kind == kind and any(its.figures.get(metric) for its in section.sections.values())
     }
@@ -76,7 +76,7 @@ def arms_of(
 def _table(report: Report, kind: str, title: str, metrics: Metrics) -> Table:
     """Return a row a section and tokenizer, of those metrics that some section has."""
     found = [
-        (text, name, [its.figures.get(metric) for metric, _ in metrics])
+        (str(section.facts.get("name", text)), name, [its.figures.get(metric) for metric, _ in metrics])
         for text, section in report.sections.items()
         if section.kind == kind
         for name, its in section.sections.items()
@@ -88,16 +88,20 @@ def _table(report: Report, kind: str, title: str, metrics: Metrics) -> Table:
         if any(figures)
     )
     heads = [metrics[i][1] for i in shown]
-    notes = [_note(metrics[i][1], [figures[i] for _, _, figures in found]) for i in shown]
+    notes = _notes((metrics[i][1], figures[i]) for i in shown for _, _, figures in found)
     return Table(
         title,
         (kind.removesuffix("s"), "tokenizer", *heads),
         rows,
         "ll" + "r" * len(heads),
-        note="; ".join(filter(None, notes)),
+        note="; ".join(f"{head}: {escape(note)}" for note, head in notes.items()),
     )
 
 
-def _note(head: str, figures: Sequence[Figure | None]) -> str:
-    note = next((figure.note for figure in figures if figure is not None), "")
-    return f"{head}: {escape(note)}" if note else ""
+def _notes(figures: Iterable[tuple[str, Figure | None]]) -> dict[str, str]:
+    """Return each note, and the first column head that it stands for."""
+    out: dict[str, str] = {}
+    for head, figure in figures:
+        if figure is not None and figure.note:
+            out.setdefault(figure.note, head)
+    return out
