@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch.nn.functional import cosine_similarity
 
 import tokswap
 from tokswap.auxiliary import auxiliary_vectors
+from tokswap.auxiliary.cost import auxiliary_cost
 from tokswap.auxiliary.ngrams import DIMENSIONS, ngram_vectors
 from tokswap.errors import TokswapError
 from tokswap.initialise import Initialised, initialise
@@ -107,6 +109,42 @@ def _rows(folder: Path) -> Tensor:
     from safetensors.torch import load_file
 
     return load_file(folder / "model.safetensors")["embeddings"].float()
+
+
+def test_a_plans_bounds_hold(tmp_path: Path) -> None:
+    """Spellings: the peak of what Python and numpy allocate; a table and an encoder: their numbers in fp32."""
+    g = torch.Generator().manual_seed(0)
+    tokens = [bytes(torch.randint(97, 123, (8,), generator=g).tolist()) for _ in range(6000)]
+    tokens += [b"", *tokens[:50]]
+    ngram_vectors(tokens[:300])  # what importing takes is no part of it
+    tracemalloc.start()
+    auxiliary_vectors("ngrams", tokens)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < auxiliary_cost("ngrams", tokens).memory < 3 * peak
+    folder = table(tmp_path / "table")
+    found = auxiliary_cost(str(folder), tokens)
+    assert found.width == 12 and found.memory == 4 * 12 * (400 + 3 * len(tokens)) and found.operations == 0
+    bert = encoder(tmp_path / "encoder")
+    numbers = sum(p.numel() for p in tf.AutoModel.from_pretrained(bert).parameters())
+    found = auxiliary_cost(str(bert), tokens)
+    assert found.width == 16 and found.memory == 4 * (numbers + 3 * 16 * len(tokens))
+    assert found.operations > auxiliary_cost(str(bert), tokens[:3000]).operations > 0
+
+
+def test_a_dry_run_counts_the_auxiliary_space(tmp_path: Path) -> None:
+    base = saved(llama(), tmp_path / "base", byte_level(300))
+    donor = with_tokenizer(tmp_path / "donor", sentencepiece())
+    spaces = {"ngrams": "ngrams", "table": str(table(tmp_path / "table"))}
+    memory, seconds = {}, {}
+    for name, space in {**spaces, "none": None}.items():
+        how = {"method": "subword"} if space is None else {"method": "hybrid", "auxiliary": space}
+        plan = tokswap.transplant(base=base, donor=donor, dry_run=True, **how)
+        memory[name] = plan.figures["peak_memory"].value
+        seconds[name] = plan.figures["estimated_time"].value
+    assert memory["ngrams"] > memory["none"] and memory["table"] > memory["none"]
+    rows = plan.figures["base_rows"].value + plan.figures["new"].value
+    assert memory["table"] - memory["none"] == 4 * 12 * (400 + 3 * rows)
 
 
 def test_spaces_that_can_not_be_read_are_refused(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_shared_tokens_go_by_bytes_both_ways(tmp_path: Path) -> None:
     assert there["only_in_b"].value == only["b"] == back["only_in_a"].value
     assert there["shared_by_role"].value + there["shared_by_bytes"].value >= len(bytes_of[0] & bytes_of[1])
     assert report.facts["special_roles"]["bos"] == ["<s>", "<s>"]
-    assert len(tables_of(report)) == 4 + 2
+    assert len(tables_of(report)) == 4 + 1
 
 
 def test_a_tokenizer_against_itself(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from tokswap.vocab import Kind, Vocab, vocab_of
 
 if TYPE_CHECKING:
     from tokswap.checkpoint import Checkpoint
+    from tokswap.word_list import WordList
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,19 @@ class _Side:
 
 
 def compare(
-    a: Checkpoint, b: Checkpoint, texts: Mapping[str, Text] | None = None, *, parallel: str | None = None
+    a: Checkpoint,
+    b: Checkpoint,
+    texts: Mapping[str, Text] | None = None,
+    *,
+    parallel: str | None = None,
+    words: Mapping[str, WordList] | None = None,
+    terms: Mapping[str, Sequence[str]] | None = None,
 ) -> Report:
     """Compare the tokenizers of two checkpoints; their weights, if any, play no part.
 
     Tokens are the same when their bytes or their roles agree, whatever their spelling. `texts` None takes those
-    that come with tokswap; `parallel` as for `measure_tokenizers`, whose figures are the section "metrics". Raises
-    TokswapError for a tokenizer that is missing or broken.
+    that come with tokswap; `parallel`, `words` and `terms` as for `measure_tokenizers`, whose figures are the section
+    "metrics". Raises TokswapError for a tokenizer that is missing or broken.
     """
     sides = _side(a), _side(b)
     forth = align(sides[0].vocab, sides[1].vocab)
@@ -65,7 +72,7 @@ def compare(
             "a": _traits(sides[0]),
             "b": _traits(sides[1]),
             "texts": Report("texts", sections=by_text),
-            "metrics": measure_tokenizers((a, b), chosen, parallel=parallel),
+            "metrics": measure_tokenizers((a, b), chosen, parallel=parallel, words=words, terms=terms),
         },
     )
 

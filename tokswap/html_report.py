@@ -19,6 +19,7 @@ from tokswap.display.evaluation import has_base, scored
 from tokswap.display.leaderboard import evaluation_of, pairs_of, ranked, row_name
 from tokswap.display.mixture import by_share
 from tokswap.display.text import escape, label, rounded, short_name
+from tokswap.display.tokenizer_metrics import PLOTS, arms_of
 from tokswap.errors import TokswapError
 from tokswap.report import Report
 from tokswap.whole_file import write_whole
@@ -88,6 +89,7 @@ def _title(report: Report) -> str:
         "healing": lambda: f"{short_name(facts['model'])}, healed",
         "leaderboard": lambda: "Leaderboard of tokenizer transplants",
         "comparison": lambda: f"Tokenizers: {short_name(facts['a'])} and {short_name(facts['b'])}",
+        "tokenizers": lambda: f"Tokenizers: {', '.join(facts['tokenizers'])}",
         "mixture": lambda: f"What {short_name(facts['tokenizer'])} was trained on",
     }
     return titles.get(report.kind, lambda: label(report.kind))()
@@ -152,7 +154,7 @@ def _evaluation(report: Report) -> Report | None:
 
 def _plots(report: Report) -> list[dict[str, str]]:
     """Return inline SVG and a caption for each plot that the report has data for."""
-    from tokswap.display.plots import bits_plot, compression_plot, curve_plot, mixture_plot
+    from tokswap.display.plots import bits_plot, curve_plot, mixture_plot
 
     if report.kind == "healing":
         caption = "Bits per byte of held-out text while it trained: fewer are better."
@@ -164,14 +166,25 @@ def _plots(report: Report) -> list[dict[str, str]]:
         caption = "Bits per byte: fewer are better. Lines are 95 % intervals."
         return [{"svg": bits_plot(list(scored(evaluation))), "caption": caption}]
     if report.kind == "comparison":
-        texts = report.sections["texts"].sections
-        names = (short_name(report.facts["a"]), short_name(report.facts["b"]))
-        caption = "Bytes per token: more are better."
-        return [{"svg": compression_plot(texts, names), "caption": caption}] if texts else []
+        return _tokenizer_plots(report.sections["metrics"])
+    if report.kind == "tokenizers":
+        return _tokenizer_plots(report)
     if report.kind == "mixture":
         caption = f"Shares of the training text. Lines are intervals: {report.facts['intervals']}"
         return [{"svg": mixture_plot(by_share(report)), "caption": one_line(caption)}]
     return []
+
+
+def _tokenizer_plots(metrics: Report) -> list[dict[str, str]]:
+    """Return a plot for each figure that is drawn and there: texts down, a bar a tokenizer."""
+    from tokswap.display.plots import tokenizers_plot
+
+    out: list[dict[str, str]] = []
+    for kind, metric, axis, caption in PLOTS:
+        texts, arms = arms_of(metrics, kind, metric)
+        if texts:
+            out.append({"svg": tokenizers_plot(texts, arms, axis), "caption": caption})
+    return out
 
 
 def _leaderboard_plots(report: Report) -> list[dict[str, str]]:

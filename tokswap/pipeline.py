@@ -38,6 +38,7 @@ from tokswap.plan import (
     needs_donor,
     plan_report,
 )
+from tokswap.plan_auxiliary import auxiliary_tokens
 from tokswap.provenance import input_hashes
 from tokswap.recipe import Recipe
 from tokswap.report import Figure, Report
@@ -118,7 +119,7 @@ def _initialise(plan: Plan, parallel: Lines | None, on_progress: Progress | None
     tokens = [plan.new_vocab.bytes_of(int(i)) for i in plan.alignment.new_ids]
     pieces = spell(base.tokenizer, plan.base_vocab, tokens)
     donor = Embeddings(*read_embeddings(plan.donor)[:2]) if needs_donor(plan) else None
-    auxiliary = _auxiliary(plan, tokens, on_progress) if needs_auxiliary(plan) else None
+    auxiliary = _auxiliary(plan, on_progress) if needs_auxiliary(plan) else None
     network = None
     if plan.hypernet is not None:
         network = open_predictor(plan.hypernet, base, plan.base_vocab, tokens, pieces)
@@ -144,13 +145,11 @@ def _initialise(plan: Plan, parallel: Lines | None, on_progress: Progress | None
     return made
 
 
-def _auxiliary(plan: Plan, new_tokens: list[bytes], on_progress: Progress | None) -> Tensor:
+def _auxiliary(plan: Plan, on_progress: Progress | None) -> Tensor:
     """Return the vectors of the base's rows, none for special tokens and holes, and then of the new tokens."""
-    vocab = plan.base_vocab
-    ordinary = [b"" if vocab.is_special(row) else vocab.bytes_of(row) for row in range(plan.base_vocab.rows)]
     return auxiliary_vectors(
         plan.recipe.auxiliary,
-        ordinary + new_tokens,
+        auxiliary_tokens(plan),
         device=str(choose_device(plan.recipe.device)),
         seed=plan.recipe.seed,
         on_progress=None if on_progress is None else partial(on_progress, "auxiliary vectors"),

@@ -18,6 +18,7 @@ from tokswap.errors import TokswapError
 from tokswap.graft import TokenizerFiles, start_token_id, with_start_token
 from tokswap.hypernet.use import find_hypernet, fitting_config, with_everything_new
 from tokswap.methods import Method, get_method, no_network, no_parallel_text
+from tokswap.plan_auxiliary import planned_auxiliary
 from tokswap.plan_time import estimated_seconds
 from tokswap.plan_warnings import cut_warnings, require_distinct, vocab_warnings, without_effect
 from tokswap.recipe import Recipe
@@ -159,7 +160,8 @@ def size_figures(plan: Plan) -> dict[str, Figure]:
     old_parameters = sum(int(np.prod(info.shape)) for info in base.tensors.values())
     old_rows = sum(int(np.prod(base.tensors[n].shape)) for n in shapes if n in base.tensors)
     new_rows = sum(int(np.prod(shape)) for _, shape in shapes.values())
-    compares = needs_donor(plan) and plan.method.name != "map"
+    auxiliary = planned_auxiliary(plan) if needs_auxiliary(plan) else None
+    compares = _reasons(plan) and plan.method.name != "map"
     free = shutil.disk_usage(_existing(Path(plan.recipe.out or "."))).free
     return {
         "tensors_touched": Figure(len(shapes), "tensors"),
@@ -170,11 +172,13 @@ def size_figures(plan: Plan) -> dict[str, Figure]:
         "new_parameters": Figure(old_parameters - old_rows + new_rows, "parameters"),
         "bytes_to_write": Figure(written, "bytes"),
         "peak_memory": Figure(
-            tables + BUDGET, "bytes", note="tables and work block, without calibration and evaluation"
+            tables + BUDGET + (auxiliary.memory if auxiliary else 0),
+            "bytes",
+            note="at most: tables and work block, without calibration and evaluation",
         ),
         "free_disk": Figure(free, "bytes"),
         "estimated_time": Figure(
-            round(estimated_seconds(plan, written, compares=compares), 1),
+            round(estimated_seconds(plan, written, compares=compares, auxiliary=auxiliary), 1),
             "seconds",
             note="without calibration and evaluation",
         ),

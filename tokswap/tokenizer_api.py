@@ -25,24 +25,32 @@ def compare(
     *more: Source,
     texts: Sequence[Source] | None = None,
     parallel: str | None = None,
+    words: Mapping[str, Source] | None = None,
+    terms: Mapping[str, Source] | None = None,
     on_progress: Progress | None = None,
 ) -> Report:
     """Compare two tokenizers: what they share, how they cut texts and numbers, what they can't represent.
 
     With `more` of them the report has the figures on texts alone. `texts` as for `evaluate`; `parallel` names the one
-    that the others are translations of. Raises TokswapError for tokenizers and texts that can't be used.
+    that the others are translations of. `words` are word lists by the names of their texts, files of a word a line or
+    Hunspell's .dic; `terms` files of a term a line, by the names of their domains. Raises TokswapError for tokenizers,
+    texts and lists that can't be used.
     """
     from tokswap.comparison import compare as compare_checkpoints
     from tokswap.sources import open_source
     from tokswap.tokenizer_metrics import measure_tokenizers, require_text
+    from tokswap.word_files import read_terms, read_word_list
 
     chosen = texts_of(texts)
-    require_text(chosen, parallel)  # before tokenizers are fetched and read
+    for name in (parallel, *(words or {})):
+        require_text(chosen, name)  # before tokenizers are fetched and read
+    lists = {name: read_word_list(Path(path).expanduser()) for name, path in (words or {}).items()}
+    domains = {name: read_terms(Path(path).expanduser()) for name, path in (terms or {}).items()}
     names = [fspath(name) for name in (a, b, *more)]
     opened = [open_source(name, only_tokenizer=True, on_progress=on_progress) for name in names]
     if more:
-        return measure_tokenizers(opened, chosen, parallel=parallel)
-    return compare_checkpoints(opened[0], opened[1], chosen, parallel=parallel)
+        return measure_tokenizers(opened, chosen, parallel=parallel, words=lists, terms=domains)
+    return compare_checkpoints(opened[0], opened[1], chosen, parallel=parallel, words=lists, terms=domains)
 
 
 def infer_mixture(

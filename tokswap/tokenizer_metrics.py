@@ -1,23 +1,27 @@
 """Figures of tokenizers on texts: compression, fertility, whole words, use of the vocabulary, and parity.
 
 Fertility is tokens a word, a word being what stands between white space. Rényi efficiency is that of Zouhar et al.
-2023 (arXiv:2306.16842), parity the premium of Petrov et al. 2023 (arXiv:2305.15425).
+2023 (arXiv:2306.16842), parity the premium of Petrov et al. 2023 (arXiv:2305.15425). Words of a list: `word_list`;
+terms of a domain: `domain_terms`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tokswap.display.text import short_name
+from tokswap.domain_terms import term_figures
 from tokswap.errors import TokswapError
 from tokswap.evaluation.texts import Text
 from tokswap.reading import Reader, reader_of
 from tokswap.report import Figure, Report
+from tokswap.word_list import WordList, word_figures
 
 if TYPE_CHECKING:
     from tokswap.checkpoint import Checkpoint
@@ -34,16 +38,27 @@ def require_text(texts: Mapping[str, Text], name: str | None) -> None:
 
 
 def measure_tokenizers(
-    checkpoints: Sequence[Checkpoint], texts: Mapping[str, Text], *, parallel: str | None = None
+    checkpoints: Sequence[Checkpoint],
+    texts: Mapping[str, Text],
+    *,
+    parallel: str | None = None,
+    words: Mapping[str, WordList] | None = None,
+    terms: Mapping[str, Sequence[str]] | None = None,
 ) -> Report:
-    """Return one section a text, and in it one a tokenizer, with its figures.
+    """Return one section a text and a domain of terms, and in it one a tokenizer, with its figures.
 
     `parallel` names the text that all others are translations of: each then has its premium, its tokens over those
-    of that text. Raises TokswapError for a text of no such name, and for tokenizers that are missing or broken.
+    of that text. `words` are lists for the texts of those names, `terms` those of domains. Raises TokswapError for
+    names that no text has, and for tokenizers that are missing or broken.
     """
-    require_text(texts, parallel)
+    words, terms = words or {}, terms or {}
+    for name in (parallel, *words):
+        require_text(texts, name)
     readers = {name: reader_of(its) for name, its in zip(_names(checkpoints), checkpoints, strict=True)}
-    found = {text: {name: text_metrics(r, its) for name, r in readers.items()} for text, its in texts.items()}
+    found = {
+        text: {name: text_metrics(r, its, words.get(text)) for name, r in readers.items()}
+        for text, its in texts.items()
+    }
     if parallel is not None:
         for figures in found.values():
             for name, its in figures.items():
@@ -51,40 +66,56 @@ def measure_tokenizers(
                 its["premium"] = Figure(
                     its["tokens"].value / max(reference, 1), "x", note=f"its tokens over those of {parallel}"
                 )
-    sections = {
-        text: Report("text", sections={name: Report("metrics", figures=its) for name, its in by_name.items()})
-        for text, by_name in found.items()
-    }
+    sections = {text: _section("text", by_name) for text, by_name in found.items()}
+    for domain, its in terms.items():
+        by_name = {name: term_figures(reader, its) for name, reader in readers.items()}
+        sections[f"{domain} (terms)"] = replace(_section("terms", by_name), facts={"name": domain})
     facts = {
         "tokenizers": list(readers),
         "sources": [checkpoint.source for checkpoint in checkpoints],
         "parallel": parallel,
     }
-    return Report("tokenizers", facts, {}, sections)
+    return Report("tokenizers", facts, {}, sections, _without_affixes(words))
 
 
-def text_metrics(reader: Reader, text: Text) -> dict[str, Figure]:
-    """Return what a tokenizer makes of a text."""
+def _section(kind: str, by_name: Mapping[str, dict[str, Figure]]) -> Report:
+    return Report(kind, sections={name: Report("metrics", figures=its) for name, its in by_name.items()})
+
+
+def _without_affixes(words: Mapping[str, WordList]) -> tuple[str, ...]:
+    return tuple(
+        f"the word list of {name} has no affixes, such as -ing or un-: without them there is no %Pure"
+        for name, its in words.items()
+        if not its.affixes
+    )
+
+
+def text_metrics(reader: Reader, text: Text, words: WordList | None = None) -> dict[str, Figure]:
+    """Return what a tokenizer makes of a text, and with `words` how many of its tokens are words."""
     counts = np.zeros(reader.vocab.max_id + 1, dtype=np.int64)
-    words = whole = 0
+    standing = whole = 0
     for document in text.documents:
         ids, ends = reader.read(document)
         np.add.at(counts, ids, 1)
         in_one = whole_words(document.encode(), ends)
-        words, whole = words + len(in_one), whole + int(in_one.sum())
+        standing, whole = standing + len(in_one), whole + int(in_one.sum())
     tokens = int(counts.sum())
-    return {
+    used = np.flatnonzero(counts).tolist()
+    figures = {
         "tokens": Figure(tokens, "tokens"),
         "bytes_per_token": Figure(text.bytes / max(tokens, 1), "bytes/token"),
-        "fertility": Figure(tokens / max(words, 1), "tokens/word"),
-        "whole_words": Figure(whole / max(words, 1), "share", note="of the words, in one token"),
+        "fertility": Figure(tokens / max(standing, 1), "tokens/word"),
+        "whole_words": Figure(whole / max(standing, 1), "share", note="of the words, in one token"),
         "renyi_efficiency": Figure(
             renyi_efficiency(counts, len(reader.vocab)),
             "share",
             note=f"of its entropy's bound, order {RENYI_ALPHA}",
         ),
-        "tokens_used": Figure(int((counts > 0).sum()), "tokens", note="different ones"),
+        "tokens_used": Figure(len(used), "tokens", note="different ones"),
     }
+    if words is not None:
+        figures |= word_figures(counts, {i: reader.vocab.bytes_of(i) for i in used}, words)
+    return figures
 
 
 def renyi_efficiency(counts: NDArray[np.int64], vocab_size: int, alpha: float = RENYI_ALPHA) -> float:

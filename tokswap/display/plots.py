@@ -15,11 +15,15 @@ from tokswap.report import Figure, Report
 WIDTH_INCHES = 4.2  # a little less than a phone at the font size below; a desktop page limits its growth
 INCHES_A_TEXT = 0.46
 MARGIN_INCHES = 0.75
-BAR = 0.36  # of the distance between two texts
+INCHES_A_LEGEND_LINE, LEGEND_COLUMNS = 0.2, 2
+BAR = 0.36  # of the distance between two texts, for two bars
+BARS = 2  # more than so many make the plot taller
 # Stands for the page's own text colour, which SVG calls currentColor and matplotlib doesn't know.
 INK = "#010203"
 # Okabe and Ito's blue, orange and green: apart for every kind of colour vision, and on white and black.
 FIRST, SECOND, THIRD = "#0072b2", "#e69f00", "#009e73"
+# The rest of them, for more arms; behind the last the first comes again.
+COLOURS = (FIRST, SECOND, THIRD, "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tokswap",  # the same data, the same file
@@ -45,13 +49,10 @@ def bits_plot(scored: Sequence[tuple[str, Report]]) -> str:
     return _bars(texts, [arm for arm in arms if any(arm[2])], "bits per byte")
 
 
-def compression_plot(texts: Mapping[str, Report], names: tuple[str, str]) -> str:
-    """Return bars of bytes per token by text for two tokenizers."""
-    arms = [
-        (name, colour, [its.figures.get(f"{side}_bytes_per_token") for its in texts.values()])
-        for name, colour, side in zip(names, (FIRST, SECOND), "ab", strict=True)
-    ]
-    return _bars(list(texts), arms, "bytes per token")
+def tokenizers_plot(texts: Sequence[str], arms: Sequence[tuple[str, list[Figure | None]]], axis: str) -> str:
+    """Return bars of one figure by text, a bar a tokenizer."""
+    coloured = [(name, COLOURS[i % len(COLOURS)], figures) for i, (name, figures) in enumerate(arms)]
+    return _bars(texts, coloured, axis)
 
 
 def rows_plot(rows: Sequence[tuple[str, Report]]) -> str:
@@ -103,9 +104,12 @@ def _bars(
     """Draw horizontal bars, a group a text from top to bottom, over vertical `lines`; return the SVG element."""
     from matplotlib.ticker import PercentFormatter
 
-    with _canvas(INCHES_A_TEXT * len(texts)) as (axes, drawn):
+    crowd = max(1.0, len(arms) / BARS)
+    legend_inches = INCHES_A_LEGEND_LINE * max(0, (len(arms) + 1) // LEGEND_COLUMNS - 1)
+    with _canvas(INCHES_A_TEXT * len(texts) * crowd + legend_inches) as (axes, drawn):
         for i, (name, colour, figures) in enumerate(arms):
-            _draw_arm(axes, name, colour, figures, offset=(i - (len(arms) - 1) / 2) * BAR)
+            place = (i - (len(arms) - 1) / 2) * BAR / crowd
+            _draw_arm(axes, name, colour, figures, offset=place, height=BAR / crowd)
         for name, colour, value in lines:
             axes.axvline(value, color=colour, linewidth=1.5, linestyle="--", label=name)
         axes.set_yticks(range(len(texts)), [escape(text) for text in texts])
@@ -116,7 +120,7 @@ def _bars(
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
         axes.margins(x=0.12)
-        axes.figure.legend(loc="outside upper left", ncols=2, frameon=False)
+        axes.figure.legend(loc="outside upper left", ncols=LEGEND_COLUMNS, frameon=False)
     return _inline(drawn.getvalue(), axis)
 
 
@@ -137,11 +141,13 @@ def _canvas(inches: float) -> Generator[tuple[Any, io.StringIO]]:
             drawing.savefig(buffer, format="svg", transparent=True, metadata=NO_METADATA)
 
 
-def _draw_arm(axes: Any, name: str, colour: str, figures: Sequence[Figure | None], *, offset: float) -> None:
+def _draw_arm(
+    axes: Any, name: str, colour: str, figures: Sequence[Figure | None], *, offset: float, height: float
+) -> None:
     shown = [(i, figure) for i, figure in enumerate(figures) if figure is not None]
     places = [i + offset for i, _ in shown]
     values = [figure.value for _, figure in shown]
-    axes.barh(places, values, height=BAR, color=colour, label=name)
+    axes.barh(places, values, height=height, color=colour, label=name)
     for place, (_, figure) in zip(places, shown, strict=True):
         end = figure.value
         if figure.low is not None and figure.high is not None:

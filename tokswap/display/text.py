@@ -14,7 +14,7 @@ FIRST_RAW, LAST_RAW = 0xDC80, 0xDCFF
 BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB")
 COUNT_UNITS = ("", "thousand", "M", "B")
 # Decimals by unit; the other units are counts.
-DECIMALS = {"bits/byte": 3, "x": 3, "bytes/token": 2, "tokens/word": 2, "nats": 2}
+DECIMALS = {"bits/byte": 3, "x": 3, "bytes/token": 2, "tokens/word": 2, "tokens/term": 2, "nats": 2}
 PERCENT = ("share", "probability", "share of tokens")
 
 

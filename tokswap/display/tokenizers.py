@@ -6,6 +6,7 @@ from typing import Any
 
 from tokswap.display.tables import Table, pairs
 from tokswap.display.text import amount, escape, label, safe, words
+from tokswap.display.tokenizer_metrics import metrics_tables
 from tokswap.report import Figure, Report
 
 
@@ -35,39 +36,6 @@ def comparison_tables(report: Report) -> list[Table]:
         Table("Special tokens", ("role", "a", "b"), roles),
         *metrics_tables(report.sections["metrics"]),
     ]
-
-
-# Compression and fertility have their place in the table of two tokenizers.
-METRICS = (
-    ("bytes_per_token", "Bytes a token"),
-    ("fertility", "Fertility: tokens a word"),
-    ("whole_words", "Words that one token holds"),
-    ("renyi_efficiency", "Rényi efficiency"),
-    ("premium", "Parity"),
-)
-
-
-def metrics_tables(report: Report) -> list[Table]:
-    """Return a table for each figure, texts down and tokenizers across."""
-    names = tuple(report.facts["tokenizers"])
-    skipped = 2 if len(names) == 2 else 0
-    return [table for metric in METRICS[skipped:] if (table := _metric(report, names, *metric)).rows]
-
-
-def _metric(report: Report, names: tuple[str, ...], metric: str, title: str) -> Table:
-    found = [
-        (text, [by.sections[name].figures.get(metric) for name in names])
-        for text, by in report.sections.items()
-    ]
-    rows = tuple((escape(text), *map(amount, figures)) for text, figures in found if all(figures))
-    notes = {figure.note for _, figures in found for figure in figures if figure is not None}
-    return Table(
-        title,
-        ("text", *map(escape, names)),
-        rows,
-        "l" + "r" * len(names),
-        note=", ".join(map(escape, sorted(notes))),
-    )
 
 
 def _source(report: Report) -> Table:

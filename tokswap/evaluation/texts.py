@@ -95,7 +95,8 @@ def _short_name(file: Path, files: Sequence[Path]) -> str:
     return short if sum(other.name.lstrip(".").split(".")[0] == short for other in files) == 1 else file.name
 
 
-def _documents(file: Path) -> tuple[str, ...]:
+def read_text(file: Path, encoding: str = "utf-8-sig") -> str:
+    """Return what a file of text holds; raises TokswapError for devices, huge files and other encodings."""
     if file.exists() and not file.is_file():
         raise TokswapError(
             f"{file} is no file of text", "a device or pipe has no end: save its text to a file first"
@@ -106,14 +107,18 @@ def _documents(file: Path) -> tuple[str, ...]:
                 f"{file} holds more than {MOST_TEXT_BYTES:,} bytes",
                 "cut a sample from it: scoring it would take weeks",
             )
-        content = file.read_bytes().decode("utf-8-sig")
+        return file.read_bytes().decode(encoding)
     except UnicodeDecodeError as error:
+        name = encoding.upper().removesuffix("-SIG")
         raise TokswapError(
-            f"{file} isn't UTF-8 (byte {error.start})", "convert it first, as with iconv -t utf-8"
+            f"{file} isn't {name} (byte {error.start})", "convert it first, as with iconv -t utf-8"
         ) from error
     except OSError as error:
         raise TokswapError(f"{file} can't be read: {error.strerror}", "name a file of plain text") from error
-    documents = split_documents(content)
+
+
+def _documents(file: Path) -> tuple[str, ...]:
+    documents = split_documents(read_text(file))
     if not documents:
         raise TokswapError(f"{file} holds no text", "give a file of a few kilobytes or more")
     return documents
