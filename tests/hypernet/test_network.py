@@ -12,7 +12,8 @@ from small_hypernets import released, residual, tiny
 
 from tokswap.errors import TokswapError
 from tokswap.hypernet.config import make_config
-from tokswap.hypernet.files import shapes_of
+from tokswap.hypernet.files import Hypernet, shapes_of
+from tokswap.hypernet.predict import forward
 from tokswap.hypernet.residual import ResidualNetwork
 
 LANGUAGES: dict[str, Any] = {"hn_embed_lang_id": True, "langs": ["de", "en", "sw"]}
@@ -74,6 +75,29 @@ def test_what_pads_a_spelling_changes_nothing() -> None:
     short = torch.tensor([[5, 9, 1]])
     long = torch.tensor([[5, 9, 1, 1, 1, 1, 1]])
     torch.testing.assert_close(hypernet.network(short, base).rows, hypernet.network(long, base).rows)
+
+
+@pytest.mark.parametrize(
+    "made", [tiny(), tiny(hn_predict_bias=False), residual(n_embd=12, original_vocab_size=40)]
+)
+def test_tokens_of_any_lengths_go_through_together_as_one_by_one(made: Hypernet) -> None:
+    generator = torch.Generator().manual_seed(3)
+    base, start = torch.randn(40, 12, generator=generator), torch.randn(30, 12, generator=generator)
+    pad, longest = made.config.pad_token_id, made.config.hn_surface_maxlen
+    surfaces = torch.randint(2, 40, (30, longest), generator=generator)
+    lengths = torch.arange(30) % (longest + 1)
+    surfaces[torch.arange(longest) >= lengths[:, None]] = pad
+    found = forward(made.network, surfaces, base, start)
+    for i in range(30):
+        one = forward(made.network, surfaces[i : i + 1], base, start[i : i + 1])
+        whole = (made.network(surfaces[i : i + 1], base, *[start[i : i + 1]] * made.config.residual),)[0]
+        torch.testing.assert_close(found.rows[i], one.rows[0], rtol=1e-5, atol=1e-5)
+        if lengths[i]:
+            torch.testing.assert_close(found.rows[i], whole.rows[0], rtol=1e-5, atol=1e-5)
+        if found.bias is not None:
+            assert one.bias is not None
+            torch.testing.assert_close(found.bias[i], one.bias[0], rtol=1e-5, atol=1e-5)
+    assert (found.bias is not None) == made.config.hn_predict_bias
 
 
 def test_languages_are_asked_for_by_their_codes() -> None:

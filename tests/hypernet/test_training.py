@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 from tiny_models import byte_level, checkpoint
 
 from tokswap.checkpoint import open_checkpoint
+from tokswap.commit_files import System
 from tokswap.errors import TokswapError
-from tokswap.hypernet import training
+from tokswap.hypernet import places, training
 from tokswap.hypernet.files import load_hypernet
 from tokswap.hypernet.objective import Objective
 from tokswap.hypernet.settings import Stage, make_settings, parse_stage
@@ -120,15 +122,14 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])
-def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_checkpoint(
+def test_a_loss_that_is_not_finite_stops_and_leaves_the_best_network_until_then(
     where: str, base: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained(base, tmp_path / "short", text, ["spell=2"])
     honest = Objective.loss
 
-    def broken(self: Objective, stage: Stage, step: int, text_step: int, part: int) -> torch.Tensor:
-        loss = honest(self, stage, step, text_step, part)
-        if step < 2:
+    def broken(self: Objective, stage: Stage, step: int, part: int) -> torch.Tensor:
+        loss = honest(self, stage, step, part)
+        if step < 4:
             return loss
         if where == "loss":
             return loss * torch.nan
@@ -136,13 +137,88 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_good_checkpoint(
         return loss
 
     monkeypatch.setattr(Objective, "loss", broken)
+    with pytest.raises(TokswapError, match=r"not finite at step 5 \(stage lm\)") as caught:
+        trained(base, tmp_path / "out", text, ["lm=8"], auxiliary=0.0, looks=4)
+    staged = tmp_path / ".out.tokswap-staged"
+    assert "--rate" in caught.value.hint and f"of step 4, is in {staged}" in caught.value.hint
+    assert not (tmp_path / "out").exists()
+    left = load_hypernet(staged).network.state_dict()
+    assert left["output_projection.weight"].abs().max() > 0, "good steps are in it"
+
+
+def test_the_best_network_by_held_out_bits_is_written_not_the_last(
+    base: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps far too long ruin the network after some looks: what is written is what it was at the best of them."""
+    honest, seen = training.rate_factor, dict[int, dict[str, torch.Tensor]]()
+    monkeypatch.setattr(training, "rate_factor", lambda done: 60.0 if done >= 0.5 else honest(done))
+    look = training.Trainer._look
+
+    def remembering(self: training.Trainer) -> None:
+        seen[self.progress.step] = {n: p.detach().clone() for n, p in self.parameters.items()}
+        look(self)
+
+    monkeypatch.setattr(training.Trainer, "_look", remembering)
+    report = trained(base, tmp_path / "out", text, ["lm=8"], auxiliary=0.0, looks=8)
+    looks = {look["step"]: look["held_out_bits"] for look in report.facts["looks"]}
+    best = min(looks, key=lambda step: looks[step])
+    assert 0 < best < 8 and looks[8] > looks[best] + 0.01
+    assert report.figures["written_step"].value == best
+    assert report.figures["held_out_after"].value == looks[best]
+    written = load_hypernet(tmp_path / "out").network.state_dict()
+    assert all(torch.equal(written[name], tensor) for name, tensor in seen[best].items())
+    assert any(not torch.equal(written[name], tensor) for name, tensor in seen[8].items())
+
+
+def test_the_old_network_stays_until_the_new_one_is_complete(
+    base: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    opened = open_checkpoint(base, source="base")
+    trained(base, out, text, ["spell=2"])
+    before = content(out)
     monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
-    with pytest.raises(TokswapError, match=r"not finite at step 3 \(stage spell\)") as caught:
-        trained(base, tmp_path / "out", text, ["spell=6"])
-    assert "--rate" in caught.value.hint
-    left = load_hypernet(tmp_path / "out").network.state_dict()
-    assert all(bool(tensor.isfinite().all()) for tensor in left.values())
-    assert left["output_projection.weight"].abs().max() > 0, "two good steps are in it"
+    with pytest.raises(KilledError):
+        trained(base, out, text, ["spell=4"], overwrite=True, on_progress=killed_at(3))
+    assert content(out) == before
+    assert find_hypernet(str(out), opened, vocab_of(opened)) == out, "the old one is whole, and can be used"
+    with pytest.raises(TokswapError, match="exists"):
+        trained(base, out, text, ["spell=4"])
+    trained(base, out, text, ["spell=4"], overwrite=True)
+    trained(base, tmp_path / "whole", text, ["spell=4"])
+    assert content(out) == content(tmp_path / "whole") != before
+    assert not list(tmp_path.glob(".out.*"))
+
+
+@pytest.mark.parametrize("rename", [1, 2])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_run_that_is_killed_at_the_switch_is_mended(
+    rename: int, after: bool, base: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every instant the old network is at its place, or beside it and put back, or the new one is complete."""
+    out = tmp_path / "out"
+    trained(base, out, text, ["spell=2"])
+    trained(base, tmp_path / "whole", text, ["spell=4"])
+    calls: list[Path] = []
+
+    class Dying(System):
+        def rename(self, old: Path, new: Path) -> None:
+            calls.append(old)
+            if len(calls) == rename and not after:
+                os._exit(1)
+            super().rename(old, new)
+            if len(calls) == rename:
+                os._exit(1)
+
+    child = os.fork()
+    if not child:
+        places.SYSTEM = Dying()
+        trained(base, out, text, ["spell=4"], overwrite=True)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    trained(base, out, text, ["spell=4"], overwrite=True)
+    assert content(out) == content(tmp_path / "whole")
+    assert not [path for path in tmp_path.glob(".out.*") if not path.name.endswith("lock")]
 
 
 def test_parts_of_a_step_add_up_to_the_step(base: Path, text: Path, tmp_path: Path) -> None:

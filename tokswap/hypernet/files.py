@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokswap.checkpoint import SINGLE_NAME, read_json
-from tokswap.commit_stage import Places
 from tokswap.errors import TokswapError
 from tokswap.hypernet.config import HypernetConfig, make_config
 from tokswap.hypernet.flax_files import FLAX_NAME, flax_bytes, read_flax
@@ -27,18 +25,6 @@ if TYPE_CHECKING:
 BUFFERS = ("model.embeddings.position_ids", "model.embeddings.token_type_ids")
 UNREAD = "model.embeddings.word_embeddings.weight"
 _ANOTHER = "download the hypernetwork again, or train one with `tokswap hypernet train`"
-
-
-def state_file(out: Path, identity: str) -> Path:
-    """Return where the state of a training lies: beside its output."""
-    place = Places.of(out).out
-    return place.with_name(f".{place.name}.tokswap-hypernet-{identity[:16]}")
-
-
-def state_files(out: Path) -> list[Path]:
-    """Return the states of all trainings that were to end in `out`, and haven't."""
-    place = Places.of(out).out
-    return list(place.parent.glob(f".{glob.escape(place.name)}.tokswap-hypernet-*"))
 
 
 @dataclass(frozen=True)
@@ -87,11 +73,17 @@ def load_hypernet(folder: Path) -> Hypernet:
     return Hypernet(config, network.eval().requires_grad_(False), str(folder))
 
 
-def write_hypernet(folder: Path, hypernet: Hypernet, *, flax: bool = False) -> None:
-    """Write a hypernetwork: each file is the old one or the new one at every instant, the weights come last."""
+def write_hypernet(
+    folder: Path, hypernet: Hypernet, *, flax: bool = False, state: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write a hypernetwork: each file is the old one or the new one at every instant, the weights come last.
+
+    Tensors of `state` stand in for the network's own of the same names.
+    """
     from safetensors.torch import save
 
-    tensors = {n: t.detach().float().cpu().contiguous() for n, t in hypernet.network.state_dict().items()}
+    held = {**hypernet.network.state_dict(), **(state or {})}
+    tensors = {n: t.detach().float().cpu().contiguous() for n, t in held.items()}
     content = flax_bytes(tensors) if flax else save(tensors, metadata={"format": "pt"})
     config = json.dumps(hypernet.config.to_dict(), indent=2, ensure_ascii=False).encode()
     try:

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
     from tokswap.checkpoint import Checkpoint
 
-COPIES = 8
-"""Floats of each trained number: itself, its gradient, two moments, and three while they are saved."""
+COPIES = 10
+"""Floats of each trained number: itself, its gradient, two moments, the best of it, and five while they are saved."""
 LOGIT_COPIES = 4
 TOKEN_BYTES = 3
 """Bytes of text a token, from below."""
+MEAN_POSITIONS = 4
+"""Pieces of a spelling and the start before them, of most tokens."""
 LAYER_WIDTHS = 12
 """Widths of numbers that a layer of the hypernetwork keeps of one position for its gradients."""
 
@@ -47,7 +49,8 @@ def estimate(
     positions = max(settings.pairs // settings.accumulate, settings.pairs // 4 if dtype else 0)
     columns = max(settings.pieces, donated)
     if dtype is not None:
-        positions = max(positions, settings.negatives + SNIPPET_BYTES // TOKEN_BYTES)
+        drawn = settings.negatives + settings.step_bytes // TOKEN_BYTES
+        positions = max(positions, min(drawn, columns))
     widths = 2 * config.row_width + LAYER_WIDTHS * config.hn_n_layers * config.hn_hidden_size
     out = {
         "base_embeddings": tables,
@@ -71,15 +74,14 @@ def operations(base: Checkpoint, config: HypernetConfig, settings: Settings, *, 
 
     Of a step of text two thirds of the student's are counted: its weights take no gradient.
     """
-    per_row = 6 * parameters_of(config) * (config.hn_surface_maxlen + 1)
+    per_row = 6 * parameters_of(config) * MEAN_POSITIONS
     if not text:
         return float(per_row * settings.pairs)
     tokens = settings.step_bytes / TOKEN_BYTES
     body = sum(info.nbytes // _item(info.dtype) for info in base.tensors.values())
     body -= base.rows * base.hidden_size * (1 if base.tied else 2)
     head = settings.pieces * base.hidden_size
-    parts = max(settings.accumulate, settings.step_bytes // SNIPPET_BYTES)
-    predicted = parts * (settings.negatives + SNIPPET_BYTES / TOKEN_BYTES)
+    predicted = min(settings.negatives + tokens, settings.pieces)
     return float(4 * tokens * (body + head) + per_row * predicted)
 
 

@@ -73,12 +73,12 @@ class Attention(nn.Module):
         self.heads = heads
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Return Float[n L h]; `mask` Bool[n 1 1 L] is true where there is something to look at."""
+    def forward(self, asking: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+        """Return Float[n q h] for some positions of x Float[n L h]; `mask` Bool[n 1 1 L] is false at padding."""
         q, k, v = (
-            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for layer in (self.query, self.key, self.value)
-        )  # (n heads L h/heads)
+            layer(given).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer, given in ((self.query, asking), (self.key, x), (self.value, x))
+        )  # (n heads q h/heads), (n heads L h/heads) twice
         return scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
 
@@ -91,9 +91,10 @@ class Layer(nn.Module):
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, inner)})
         self.output = Dense(inner, width)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Return Float[n L h]."""
-        x = self.attention["output"](self.attention["self"](x, mask), x)
+    def forward(self, x: Tensor, mask: Tensor, positions: int) -> Tensor:
+        """Return Float[n positions h]: the first ones of x Float[n L h]."""
+        first = x[:, :positions]
+        x = self.attention["output"](self.attention["self"](first, x, mask), first)
         return self.output(gelu(self.intermediate["dense"](x)), x)
 
 
@@ -126,13 +127,14 @@ class Encoder(nn.Module):
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(layers)})
 
     def forward(self, x: Tensor, mask: Tensor, language: Tensor | None = None) -> Tensor:
-        """Return the states Float[n L h] of inputs; `mask` Bool[n L] is false at padding."""
+        """Return the state Float[n h] at the first of inputs Float[n L h]; `mask` Bool[n L] is false at padding."""
         x = self.embeddings(x, language)
         if language is not None:
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-        for layer in self.encoder["layer"].children():
-            x = layer(x, mask[:, None, None])
-        return x
+        *lower, last = self.encoder["layer"].children()
+        for layer in lower:
+            x = layer(x, mask[:, None, None], x.shape[1])
+        return last(x, mask[:, None, None], 1)[:, 0]
 
 
 class ZettNetwork(nn.Module):
@@ -166,7 +168,7 @@ class ZettNetwork(nn.Module):
         rows = self._pieces(surfaces, base)
         table = None if language is None else self.lang_embeddings.weight[language]
         mask = surfaces != self.config.pad_token_id
-        first = self.model(self.input_projection(rows), mask, table)[:, 0]  # (n h)
+        first = self.model(self.input_projection(rows), mask, table)  # (n h)
         bias = self.bias_projection(first)[:, 0] if self.config.hn_predict_bias else None
         return Predicted(self._scaled(first), bias)
 

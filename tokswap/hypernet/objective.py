@@ -41,6 +41,18 @@ class Material:
     language: int | None = None
 
 
+@dataclass(frozen=True)
+class Batch:
+    """The texts of a step, read by `vocabulary`; `made` Float[p w] are predicted rows, `rows` their values, a leaf."""
+
+    vocabulary: Vocabulary
+    texts: list[str]
+    read: list[Tokenized]
+    columns: Columns
+    made: Tensor
+    rows: Tensor
+
+
 class Objective:
     """The losses of a hypernetwork on its material."""
 
@@ -50,6 +62,7 @@ class Objective:
         rows = material.base[material.usable].float()
         self._variance = rows.var(0).clamp_min(1e-16).to(material.device)  # (w)
         self._read: tuple[Vocabulary, Any] | None = None
+        self._batch: Batch | None = None
 
     def parts(self, stage: Stage, text_step: int) -> int:
         """Return how many parts the loss of a step comes in."""
@@ -58,13 +71,26 @@ class Objective:
         assert self.material.stream is not None
         return len(self.material.stream.batch(text_step))
 
-    def loss(self, stage: Stage, step: int, text_step: int, part: int) -> Tensor:
-        """Return one part's loss: `step` counts all steps, `text_step` those that read text."""
+    def begin(self, stage: Stage, step: int, text_step: int) -> None:
+        """Make ready for the parts of a step: the rows of its text are predicted once for all of them.
+
+        `step` counts all steps, `text_step` those that read text.
+        """
+        self._batch = self._prepared(step, text_step) if stage.reads_text else None
+
+    def end(self) -> None:
+        """Take the gradient of a step's rows, which its parts have summed, on to the network."""
+        batch, self._batch = self._batch, None
+        if batch is not None and batch.rows.grad is not None:
+            batch.made.backward(batch.rows.grad)
+
+    def loss(self, stage: Stage, step: int, part: int) -> Tensor:
+        """Return one part's loss, between `begin` and `end` of the step."""
         seed = (self.settings.seed, step, part)
         if not stage.reads_text:
             size = max(1, self.settings.pairs // self.settings.accumulate)
             return self.spelling_loss(stage, size, seed)
-        main = self._text_loss(stage, text_step, part)
+        main = self._text_loss(stage, part)
         if not self.settings.auxiliary:
             return main
         kind = Stage.SPELL if self.config.residual else Stage.IDENTITY
@@ -106,20 +132,28 @@ class Objective:
             )
         return nats / (sum(len(text.encode()) for text in stream.held_out) * math.log(2))
 
-    def _text_loss(self, stage: Stage, step: int, part: int) -> Tensor:
-        stream, student = self.material.stream, self.material.student
-        assert stream is not None and student is not None
-        text, vocabulary = stream.batch(step)[part], stream.vocabulary(step)
-        read = self._reader(vocabulary).tokenize(text)
-        seed = (self.settings.seed, step, part, 1)
-        columns = sampled_columns(vocabulary, [read], self.settings.negatives, seed)
-        tables = student.tables(vocabulary, self._predict(vocabulary, columns))
+    def _prepared(self, step: int, text_step: int) -> Batch:
+        stream = self.material.stream
+        assert stream is not None
+        vocabulary = stream.vocabulary(text_step)
+        reader = self._reader(vocabulary)
+        texts = stream.batch(text_step)
+        read = [reader.tokenize(text) for text in texts]
+        columns = sampled_columns(vocabulary, read, self.settings.negatives, (self.settings.seed, step, 1))
+        made = self._rows(_picked(vocabulary.pieces, columns.predicted))
+        return Batch(vocabulary, texts, read, columns, made, made.detach().requires_grad_())
+
+    def _text_loss(self, stage: Stage, part: int) -> Tensor:
+        student, batch = self.material.student, self._batch
+        assert student is not None and batch is not None
+        read = batch.read[part]
+        tables = student.tables(batch.vocabulary, batch.rows)
         if stage is Stage.LM:
-            return cross_entropy(student.read(tables, columns, read)[0])
+            return cross_entropy(student.read(tables, batch.columns, read)[0])
         layer = student.third
-        log_probs, states = student.read(tables, columns, read, layer=layer)
+        log_probs, states = student.read(tables, batch.columns, read, layer=layer)
         assert states is not None
-        own = student.arm.tokenize(text)
+        own = student.arm.tokenize(batch.texts[part])
         mine, theirs = _at_common_ends(read, states, own, student.own_states(own, layer))
         return with_automatic_weight(state_distance(mine, theirs), cross_entropy(log_probs))
 
@@ -127,9 +161,6 @@ class Objective:
         if self._read is None or self._read[0] is not vocabulary:
             self._read = vocabulary, vocabulary.reader()
         return self._read[1]
-
-    def _predict(self, vocabulary: Vocabulary, columns: Columns) -> Tensor:
-        return self._rows(_picked(vocabulary.pieces, columns.predicted))
 
     def _error(self, ids: NDArray[np.int64], pieces: Pieces) -> Tensor:
         import torch

@@ -63,11 +63,37 @@ class Predictor:
 def forward(
     network: Any, surfaces: Tensor, base: Tensor | SideBySide, start: Tensor, language: int | None = None
 ) -> Predicted:
-    """Return what a network of either kind makes of spellings Int[n L] and starts Float[n w], on its device."""
+    """Return what a network of either kind makes of spellings Int[n L] and starts Float[n w], on its device.
+
+    Most tokens have two or three pieces: those of one length go together, so that few positions are padding.
+    """
+    import torch
+
+    from tokswap.hypernet.network import Predicted
+
     device = next(network.parameters()).device
+    if language is not None or not len(surfaces):  # a language takes the place after the padding
+        return _forward(network, surfaces.to(device), base, start.to(device), language)
+    pad = network.config.pad_token_id
+    lengths = (surfaces != pad).sum(dim=1).clamp(min=1)
+    parts: list[tuple[Tensor, Predicted]] = []
+    for length in lengths.unique().tolist():
+        chosen = torch.nonzero(lengths == length)[:, 0]
+        cut = surfaces[chosen, :length].to(device)
+        parts.append((chosen, _forward(network, cut, base, start[chosen].to(device), None)))
+    order = torch.cat([chosen for chosen, _ in parts]).argsort().to(device)
+    biases = [part.bias for _, part in parts if part.bias is not None]
+    return Predicted(
+        torch.cat([part.rows for _, part in parts])[order], torch.cat(biases)[order] if biases else None
+    )
+
+
+def _forward(
+    network: Any, surfaces: Tensor, base: Tensor | SideBySide, start: Tensor, language: int | None
+) -> Predicted:
     if network.config.residual:
-        return network(surfaces.to(device), base, start.to(device))
-    return network(surfaces.to(device), base, language)
+        return network(surfaces, base, start)
+    return network(surfaces, base, language)
 
 
 def spellings(config: HypernetConfig, task: Task) -> Tensor:

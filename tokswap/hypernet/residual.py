@@ -54,5 +54,5 @@ class ResidualNetwork(nn.Module):
         )  # padding stands for whichever row, which may be NaN
         inputs = torch.cat([self.start_projection(begun)[:, None], self.piece_projection(pieces)], dim=1)
         seen = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
-        first = self.model(inputs, seen)[:, 0]
+        first = self.model(inputs, seen)
         return Predicted(start + self.scale * self.output_projection(first))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -18,11 +19,13 @@ from tokswap.errors import TokswapError
 from tokswap.evaluation.arm import open_arm
 from tokswap.evaluation.texts import Text, load_texts
 from tokswap.healing.snippets import text_hashes
+from tokswap.healing.state import Progress
 from tokswap.hypernet.config import RESIDUAL, ZETT, HypernetConfig, Start, make_config
-from tokswap.hypernet.files import Hypernet, build_network, state_file, state_files
+from tokswap.hypernet.files import Hypernet, build_network
 from tokswap.hypernet.memory import estimate, operations, parameters_of, require_memory
 from tokswap.hypernet.objective import Material, Objective
 from tokswap.hypernet.pairs import merge_pairs
+from tokswap.hypernet.places import replacing_network, staged, state_file, state_files
 from tokswap.hypernet.sampling import as_vocabulary
 from tokswap.hypernet.settings import Settings, make_settings
 from tokswap.hypernet.streams import Stream, snippets_of
@@ -103,8 +106,10 @@ def train_hypernet(
     JSON line for every step and every look. A run that was stopped goes on when the same call is made again, and ends
     in the same bytes.
 
-    Raises TokswapError for what can't be trained or written, too little memory, and a loss that isn't finite: `out`
-    then holds the last good checkpoint.
+    The best network by held-out data is what is written, at the end: until then `out` is as it was.
+
+    Raises TokswapError for what can't be trained or written, too little memory, and a loss that isn't finite: the best
+    network until then is kept beside `out`.
     """
     checked = make_settings(stages, seed=seed, **settings)
     opened = open_source(fspath(base), on_progress=on_progress)
@@ -135,7 +140,7 @@ def _run(
     on_plan: Callable[[Report], None] | None,
     on_progress: Tell | None,
 ) -> Report:
-    from tokswap.hypernet.training import Trainer
+    from tokswap.hypernet.training import Trainer, process
 
     state = state_file(job.out, job.identity)
     _require_room(job, state, overwrite=overwrite)
@@ -148,17 +153,16 @@ def _run(
     plan = _plan(job, parts, reads=reads, where=(str(device), str(dtype).removeprefix("torch.")))
     if on_plan is not None:
         on_plan(plan)
-    hypernet, material = _prepared(job, str(device), str(dtype).removeprefix("torch."))
-    objective = Objective(hypernet, material, job.settings)
-    trainer = Trainer(objective, job.out, state, job.log)
-    try:
-        progress = trainer.run(on_progress)
-    finally:
-        if material.stream is not None:
-            material.stream.close()
-    for left in state_files(job.out):
-        left.unlink(missing_ok=True)
-    return _report(job, plan, trainer.lines, progress.seconds)
+    with nullcontext() if process()[0] else replacing_network(job.out, state):
+        hypernet, material = _prepared(job, str(device), str(dtype).removeprefix("torch."))
+        objective = Objective(hypernet, material, job.settings)
+        trainer = Trainer(objective, Places.of(job.out).stage, state, staged(job.out, job.log))
+        try:
+            progress = trainer.run(on_progress)
+        finally:
+            if material.stream is not None:
+                material.stream.close()
+    return _report(job, plan, trainer.lines, progress)
 
 
 def _require_room(job: Job, state: Path, *, overwrite: bool) -> None:
@@ -166,12 +170,21 @@ def _require_room(job: Job, state: Path, *, overwrite: bool) -> None:
         raise TokswapError(
             "the stages lm and distil read text, and none was given", "give some with --text FILE"
         )
-    require_apart(job.base, Places.of(job.out))
-    if state.exists():  # what lies there is this run's own
-        return
-    for path in (job.out, job.log):
-        if path.exists() and not overwrite:
-            raise TokswapError(f"{path} exists", "choose another place, or pass --overwrite to replace it")
+    places = Places.of(job.out)
+    require_apart(job.base, places)
+    others = [] if state.exists() else [*state_files(job.out)]
+    logs = [] if state.exists() else [job.log]  # of this run otherwise
+    if not overwrite:
+        for path in (job.out, places.old, *logs):
+            if path.exists():
+                raise TokswapError(
+                    f"{path} exists", "choose another place, or pass --overwrite to replace it"
+                )
+        if others:
+            raise TokswapError(
+                f"a training of {job.out} with other settings or inputs exists, and has not ended",
+                "run its own command again, choose another --out, or pass --overwrite to throw it away",
+            )
     if job.out.exists() and not _holds_hypernet(job.out):
         raise TokswapError(f"{job.out} holds no hypernetwork, so it isn't replaced", "choose another --out")
 
@@ -308,12 +321,13 @@ def _plan(job: Job, parts: Mapping[str, int], *, reads: bool, where: tuple[str, 
     return Report("hypernet_plan", facts, figures, {"memory": memory})
 
 
-def _report(job: Job, plan: Report, lines: Sequence[Mapping[str, Any]], seconds: float) -> Report:
+def _report(job: Job, plan: Report, lines: Sequence[Mapping[str, Any]], progress: Progress) -> Report:
     looks = [line for line in lines if "held_out_error" in line]
-    first, last = looks[0], looks[-1]
+    first, last = looks[0], next(look for look in looks if look["step"] == progress.best_step)
     figures = {
         **plan.figures,
-        "training_time": Figure(round(seconds, 1), "s", note="looks and saved states in it"),
+        "training_time": Figure(round(progress.seconds, 1), "s", note="looks and saved states in it"),
+        "written_step": Figure(progress.best_step, "steps", note="the best look at held-out data"),
         "start_error": Figure(
             last["start_error"], "share", note="of the variance of rows that were held out"
         ),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokswap.errors import TokswapError
 from tokswap.healing.settings import rate_factor
-from tokswap.healing.state import COUNT, FIRST, NOW, SECOND, Progress, load_state, save_state
+from tokswap.healing.state import BEST, COUNT, FIRST, NOW, SECOND, Progress, load_state, save_state
 from tokswap.hypernet.files import write_hypernet
 from tokswap.hypernet.objective import Objective
 from tokswap.hypernet.settings import RATES, ZETT_RATE, Stage
@@ -31,28 +31,34 @@ Tell = Callable[[str, int, int], None]
 
 
 class Trainer:
-    """One run: `out` is the folder of the hypernetwork, `state` the file from which the run goes on.
+    """One run: `folder` is where the best network so far is kept, `state` the file from which the run goes on.
 
-    Under `accelerate launch` the parts of a step are shared among the processes and their gradients summed.
+    The best network has the fewest bits per byte of held-out text or, where no text is read, the least error of
+    held-out rows; the start is one of them. Under `accelerate launch` the parts of a step are shared among the
+    processes and their gradients summed.
     """
 
-    def __init__(self, objective: Objective, out: Path, state: Path, log: Path) -> None:
+    def __init__(self, objective: Objective, folder: Path, state: Path, log: Path) -> None:
         import torch
 
         self.objective, self.settings = objective, objective.settings
-        self.out, self.state, self.log = out, state, log
+        self.folder, self.state, self.log = folder, state, log
         network = objective.network.train().requires_grad_(True)
         self.parameters = {name: p for name, p in network.named_parameters() if not _is_scale(name)}
         for name, p in network.named_parameters():
             p.requires_grad_(name in self.parameters)
         self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=0.0, betas=BETAS, weight_decay=DECAY)
+        self.best = self._copied()
         self.progress = Progress()
         self.lines: list[dict[str, Any]] = []
-        self.rank, self.world = _place()
+        self.rank, self.world = process()
         self._since = self._saved = time.monotonic()
 
     def run(self, on_progress: Tell | None = None) -> Progress:
-        """Train to the end; raises TokswapError where a loss isn't finite: the last good checkpoint is in `out`."""
+        """Train to the end, and leave the best network in `folder`.
+
+        Raises TokswapError where a loss isn't finite: the best network until then is in `folder`.
+        """
         self._resume()
         if not self.lines:
             self._look()
@@ -65,6 +71,7 @@ class Trainer:
             elif time.monotonic() - self._saved > SAVE_SECONDS:
                 self._save()
         self._save()
+        self._write_best()
         return self.progress
 
     def _step(self) -> None:
@@ -76,12 +83,14 @@ class Trainer:
             group["lr"] = rate
         text_step = self._text_steps(number)
         parts = self.objective.parts(stage, text_step)
+        self.objective.begin(stage, self.progress.step, text_step)
         total = 0.0
         for part in range(self.rank, parts, self.world):
-            loss = self.objective.loss(stage, self.progress.step, text_step, part) / parts
+            loss = self.objective.loss(stage, self.progress.step, part) / parts
             total += float(loss.detach())
             self._require_finite(total, stage)
             loss.backward()
+        self.objective.end()
         total = self._share(total)
         longest = LARGEST_GRADIENT[self.objective.config.residual]
         norm = torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), longest)
@@ -125,13 +134,26 @@ class Trainer:
         self.lines.append(
             {"step": self.progress.step, "held_out_error": error, "start_error": start, "held_out_bits": bits}
         )
+        score = error if bits is None else bits
+        if score < self.progress.best_bits:
+            self.progress.best_bits, self.progress.best_step = score, self.progress.step
+            self.best = self._copied()
+            self._write_best()
         self._save()
+
+    def _write_best(self) -> None:
+        if not self.rank:
+            write_hypernet(self.folder, self.objective.hypernet, state=self.best)
+
+    def _copied(self) -> dict[str, Tensor]:
+        return {name: p.detach().clone() for name, p in self.parameters.items()}
 
     def _require_finite(self, value: float, stage: Stage) -> None:
         if not math.isfinite(value):
             raise TokswapError(
                 f"the loss or its gradient is not finite at step {self.progress.step + 1} (stage {stage})",
-                f"lower --rate; {self.out} holds the last checkpoint that was good",
+                f"lower --rate and pass --overwrite; the best network until then, of step {self.progress.best_step}, "
+                f"is in {self.folder}",
             )
 
     def _save(self) -> None:
@@ -140,7 +162,6 @@ class Trainer:
         self._since = self._saved = now
         if self.rank:
             return
-        write_hypernet(self.out, self.objective.hypernet)
         content = "".join(json.dumps(line) + "\n" for line in self.lines)
         try:
             write_whole(self.log, content.encode())
@@ -155,6 +176,7 @@ class Trainer:
 
         for name, parameter in self.parameters.items():
             yield NOW + name, parameter
+            yield BEST + name, self.best[name]
             moments: Mapping[str, Any] = self.optimizer.state.get(parameter, {})
             if moments:
                 yield FIRST + name, moments["exp_avg"]
@@ -171,6 +193,7 @@ class Trainer:
         self.lines = json.loads(bytes(tensors["lines"].tolist()))
         for name, parameter in self.parameters.items():
             parameter.data.copy_(tensors[NOW + name])
+            self.best[name] = tensors[BEST + name].to(parameter.device)
             if FIRST + name in tensors:
                 self.optimizer.state[parameter] = {
                     "step": tensors[COUNT + name],
@@ -184,7 +207,7 @@ def _is_scale(name: str) -> bool:
     return name in ("centre", "scale") or "caler." in name or "word_embeddings" in name
 
 
-def _place() -> tuple[int, int]:
+def process() -> tuple[int, int]:
     """Return the number of this process and how many there are."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return 0, 1

@@ -15,8 +15,9 @@ from tokswap.cache import cache_folder
 from tokswap.checkpoint import SINGLE_NAME, Checkpoint, read_json
 from tokswap.errors import TokswapError
 from tokswap.hypernet.config import HypernetConfig, make_config
-from tokswap.hypernet.files import load_hypernet, state_files
+from tokswap.hypernet.files import load_hypernet
 from tokswap.hypernet.flax_files import FLAX_NAME
+from tokswap.hypernet.places import state_files
 from tokswap.hypernet.predict import Predictor
 from tokswap.hypernet.surfaces import surface_matrix, vocabulary_digest, with_fallbacks
 from tokswap.vocab import Kind, Vocab
@@ -42,8 +43,13 @@ def find_hypernet(name: str, base: Checkpoint, vocab: Vocab) -> Path:
     """
     folder = cached_folder(base, vocab) if name == AUTO else Path(name).expanduser()
     if (folder / "config.json").is_file():
-        _require_whole(folder)
+        _require_weights(folder)
         return folder
+    if state_files(folder):
+        raise TokswapError(
+            f"the training of {folder} has not ended",
+            "run the same `tokswap hypernet train` again: it goes on",
+        )
     if name == AUTO:
         raise TokswapError(
             f"no hypernetwork for {base.source} is in the cache",
@@ -54,13 +60,7 @@ def find_hypernet(name: str, base: Checkpoint, vocab: Vocab) -> Path:
     )
 
 
-def _require_whole(folder: Path) -> None:
-    """Raise TokswapError for a folder whose training hasn't ended, and for one without weights."""
-    if state_files(folder):
-        raise TokswapError(
-            f"the training of {folder} has not ended",
-            "run the same `tokswap hypernet train` again: it goes on",
-        )
+def _require_weights(folder: Path) -> None:
     if not any((folder / name).is_file() for name in (SINGLE_NAME, FLAX_NAME)):
         raise TokswapError(
             f"{folder} has neither {SINGLE_NAME} nor {FLAX_NAME}",
