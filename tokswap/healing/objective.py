@@ -23,6 +23,7 @@ from tokswap.healing.snippets import Corpus, Snippet
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tokswap.healing.candidates import Draw
     from tokswap.healing.pair import Pair
 
 
@@ -68,11 +69,11 @@ class Objective:
         """Return the snippets that this rung learns from: `rows` needs new tokens."""
         return [s for s in snippets if s.new] if self.rung is Rung.ROWS else list(snippets)
 
-    def loss(self, snippets: Sequence[Snippet]) -> Tensor:
-        """Return the loss, with gradients to the pair's adapters."""
+    def loss(self, snippets: Sequence[Snippet], draw: Draw | None = None) -> Tensor:
+        """Return the loss, with gradients to the pair's adapters, over all output rows or those of a draw."""
         if self.rung is Rung.ROWS:
-            return self._rows(snippets)
-        log_probs = self._pair.read([s.student.ids for s in snippets]).log_probs
+            return self._rows(snippets, draw)
+        log_probs = self._pair.read([s.student.ids for s in snippets], draw=draw).log_probs
         if self.rung is Rung.LM:
             import torch
 
@@ -98,10 +99,10 @@ class Objective:
                 self._kept[snippet.text] = _chunked(snippet, snippet.teacher, its, count)
         return [self._kept[s.text] for s in snippets]
 
-    def _rows(self, snippets: Sequence[Snippet]) -> Tensor:
+    def _rows(self, snippets: Sequence[Snippet], draw: Draw | None) -> Tensor:
         import torch
 
-        mine = self._pair.read([s.student.ids for s in snippets], layer=self._layer)
+        mine = self._pair.read([s.student.ids for s in snippets], layer=self._layer, draw=draw)
         theirs = self._pair.read_as_teacher([s.teacher.ids for s in snippets], layer=self._layer)
         student, teacher = zip(*map(_at_common_ends, snippets, mine.states, theirs.states), strict=True)
         distance = state_distance(torch.cat(student), torch.cat(teacher))

@@ -27,7 +27,8 @@ class Settings:
     """A healing: the rung, its length in steps or else in seconds, and what else decides the result.
 
     `rate` is Adam's step for low-rank factors; `row_rate` that of rows, as a share of the table's root mean square;
-    `step_bytes` of text make one step.
+    `step_bytes` of text make one step; `candidates` are the output rows, besides those of the text's own tokens, that
+    a step normalises over (0: all rows).
     """
 
     rung: Rung
@@ -38,6 +39,7 @@ class Settings:
     rate: float = 2e-4
     row_rate: float = 5e-4
     step_bytes: int = 1024
+    candidates: int = 16384
     checkpoint_layers: bool = False
 
     def identity(self, inputs: Mapping[str, Any]) -> str:

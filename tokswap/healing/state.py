@@ -42,6 +42,7 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     looks: int = 0
+    look_seconds: float = 0.0
     stale: int = 0
     loss_sum: float = 0.0
     loss_count: int = 0

@@ -14,6 +14,7 @@ from tokswap.errors import TokswapError
 from tokswap.evaluation.score import score_documents
 from tokswap.evaluation.spans import Window
 from tokswap.healing.adapters import INPUT, OUTPUT, Adapters
+from tokswap.healing.candidates import make_candidates
 from tokswap.healing.objective import Objective
 from tokswap.healing.pair import Pair
 from tokswap.healing.settings import Settings, rate_factor
@@ -28,6 +29,8 @@ LOOKS = 10
 """Looks at held-out text in a run, besides the first one before it."""
 PATIENCE = 4
 """Looks without a gain after which a run stops."""
+LOOK_SHARE = 0.1
+"""Most of a run by time that goes into looks between the first and the last: a short run takes fewer than ten."""
 LEAST_GAIN = 1e-4
 """Bits per byte that count as a gain."""
 SAVE_SECONDS = 120.0
@@ -39,7 +42,7 @@ Tell = Callable[[str, int, int], None]
 
 
 class Trainer:
-    """One run of a pair under settings; `path` holds its state, from which it goes on."""
+    """One run of a pair under settings; `path` holds its state, from which it goes on; `clock` counts its seconds."""
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Trainer:
         train: Sequence[Snippet],
         held_out: Sequence[Snippet],
         path: Path,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pair, self.adapters, self.settings, self.path = pair, adapters, settings, path
         self.objective = Objective(settings.rung, pair)
@@ -59,10 +63,11 @@ class Trainer:
                 "give text that the new tokenizer cuts otherwise than the base's, or another --rung",
             )
         self.held_out = held_out
+        self.candidates = make_candidates(pair, settings, train, held_out)
         self.optimizer = _optimizer(pair, adapters, settings)
         self.best = {name: p.detach().clone() for name, p in adapters.parameters.items()}
         self.progress = Progress()
-        self._since = time.monotonic()
+        self._clock, self._since = clock, clock()
         self._saved = 0.0
 
     def run(
@@ -80,7 +85,7 @@ class Trainer:
             if on_progress is not None:
                 on_progress("heal", *self._told(done))
             self._step(done)
-            if self._done() * LOOKS >= progress.looks + 1:
+            if self._due():
                 progress.looks = math.floor(self._done() * LOOKS)
                 self._look(on_point)
             elif self._seconds() - self._saved > SAVE_SECONDS:
@@ -89,6 +94,15 @@ class Trainer:
         self._put(self.best)
         return progress
 
+    def _due(self) -> bool:
+        """Whether a look is to come: ten a run; by time fewer, where they would take too much of it."""
+        progress, done = self.progress, self._done()
+        if done * LOOKS < progress.looks + 1:
+            return False
+        if self.settings.steps is not None or done >= 1:
+            return True
+        return progress.look_seconds <= LOOK_SHARE * self._seconds()
+
     def _step(self, done: float) -> None:
         """Take one step, over as many snippets as make `step_bytes`, one after the other."""
         import torch
@@ -96,9 +110,10 @@ class Trainer:
         batch = self._batch()
         for group in self.optimizer.param_groups:
             group["lr"] = group["height"] * rate_factor(done)
+        draw = self.candidates and self.candidates.draw(self.progress.step, self.pair.student.device)
         total = 0.0
         for snippet in batch:
-            loss = self.objective.loss([snippet]) / len(batch)
+            loss = self.objective.loss([snippet], draw) / len(batch)
             total += float(loss.detach())
             self._require_finite(total)
             loss.backward()
@@ -121,8 +136,9 @@ class Trainer:
 
     def _look(self, on_point: Callable[[Point], None] | None) -> None:
         """Score the held-out text, keep the state if it is the best one, and save."""
-        progress = self.progress
+        progress, before = self.progress, self._seconds()
         bits = self._held_out_bits()
+        progress.look_seconds += self._seconds() - before
         mean = progress.loss_sum / progress.loss_count if progress.loss_count else None
         point = Point(progress.step, round(self._seconds(), 1), mean, bits)
         progress.curve.append(point)
@@ -166,11 +182,11 @@ class Trainer:
         return round(done * (self.settings.seconds or 1)), round(self.settings.seconds or 1)
 
     def _seconds(self) -> float:
-        return self.progress.seconds + time.monotonic() - self._since
+        return self.progress.seconds + self._clock() - self._since
 
     def _save(self) -> None:
         now = self._seconds()
-        self.progress.seconds, self._since, self._saved = now, time.monotonic(), now
+        self.progress.seconds, self._since, self._saved = now, self._clock(), now
         save_state(self.path, self.progress, self._tensors())
 
     def _tensors(self) -> dict[str, Tensor]:
