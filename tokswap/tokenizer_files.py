@@ -10,6 +10,7 @@ from typing import Any, cast
 from tokswap.errors import TokswapError
 from tokswap.pretokenizers import Json
 from tokswap.rank_files import read_tekken, read_tiktoken
+from tokswap.reasons import reason_of
 from tokswap.sentencepiece_files import read_sentencepiece
 from tokswap.tokenizer_build import TokenizerFiles
 
@@ -96,7 +97,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise TokswapError(f"{path.name} isn't valid JSON: {error}", _REFETCH) from error
+        raise TokswapError(f"{path.name} isn't valid JSON: {reason_of(error)}", _REFETCH) from error
     if not isinstance(data, dict):
         raise TokswapError(f"{path.name} holds no JSON object", _REFETCH)
     return cast("dict[str, Any]", data)

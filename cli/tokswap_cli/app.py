@@ -113,33 +113,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(given, prog_name="tokswap", standalone_mode=False)
     except TokswapError as error:
-        return _fail(error.what, error.hint)
+        return _fail(*error.lines, hint=error.hint)
     except UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: its message is the help
             output.text(str(error))
             return 0 if _of_group(error) else BAD_INPUT
-        return _fail(*_usage(error))
+        what, hint = _usage(error)
+        return _fail(what, hint=hint)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except MemoryError:
         return _fail(
-            "there is not enough memory for this", "close other programs, or take a machine with more"
+            "there is not enough memory for this", hint="close other programs, or take a machine with more"
         )
     except SystemExit:
         raise
     except BaseException as error:  # a panic of a Rust library is no Exception
         what = f"{type(error).__name__}: {error}".rstrip(": ")
-        return _fail(f"internal: {what}", "run it again with --debug and report what it prints")
+        return _fail(f"internal: {what}", hint="run it again with --debug and report what it prints")
     if code == INTERRUPTED:
         output.interrupted("nothing half-done is left; the same command goes on from there")
     return int(code or 0)
 
 
-def _fail(what: str, hint: str) -> int:
+def _fail(*lines: str, hint: str) -> int:
     try:
         if output.settings.debug:
             output.traceback()
-        output.error(what, hint)
+        output.error(*lines, hint=hint)
     except typer.Exit:
         pass  # whoever read stderr has gone
     return BAD_INPUT

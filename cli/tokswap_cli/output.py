@@ -97,9 +97,10 @@ def interrupted(words: str) -> None:
     _to_stderr("interrupted: ", words)
 
 
-def error(what: str, hint: str) -> None:
+def error(*what: str, hint: str) -> None:
     """Print what failed and what to do about it, a line each, on stderr."""
-    _to_stderr("error: ", what)
+    for words in what:
+        _to_stderr("error: ", words)
     _to_stderr("hint: ", hint)
 
 
