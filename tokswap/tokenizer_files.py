@@ -26,7 +26,7 @@ def read_tokenizer_file(path: Path) -> TokenizerFiles:
     """
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
-    if head.lstrip()[:1] == b"{":
+    if head.lstrip()[:1] == b"{" or path.suffix == ".json":
         return _read_json_kinds(path)
     if _RANK_LINE.match(head):
         return read_tiktoken(path)

@@ -184,6 +184,49 @@ def broken(*_: object, **__: object) -> None:
     raise RuntimeError("boom \x1b[31m\nsecond line")
 
 
+def test_a_files_trouble_that_nothing_foresaw_is_the_systems_word_for_it(
+    cli: Any, tmp_path: Path, prose: Path, base: Path
+) -> None:
+    """A name of 5,000 letters; it is not repeated in full."""
+    name = tmp_path / ("a" * 5000)
+    for line in (
+        ("compare", base, base, "--text", name),
+        ("compare", base, base, "--text", prose, "--words", f"prose={name}"),
+        ("recipes", "validate", name),
+        ("recipes", "cp", "gemma3-smollm2", name),
+    ):
+        error, _ = check(cli(*line))
+        assert error.endswith("…: File name too long") and len(error) < 300
+
+
+def test_values_of_the_wrong_kind_are_said_so_in_our_words(cli: Any) -> None:
+    for line, words in (
+        ("evaluate x --max-bytes abc", "invalid value for '--max-bytes': it must be a whole number"),
+        ("evaluate x --max-bytes 0", "it must be 1 or more"),
+        ("infer-mixture x --gap foo", "it must be a number"),
+    ):
+        assert check(cli(*line.split()))[0].endswith(words)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "1e999", "[" * 50_000])
+def test_a_json_file_that_is_no_tokenizer(cli: Any, tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    assert "JSON" in check(cli("inspect", tmp_path / "x.json"))[0]
+
+
+@pytest.mark.parametrize("files", [{"x.aff": "SFX S 0\nSFX\nAF\nFLAG\n"}, {"x.aff": ""}, {"x.aff": "SET\n"}])
+def test_damaged_rules_of_a_dictionary_are_no_rules(
+    cli: Any, tmp_path: Path, base: Path, prose: Path, files: dict[str, str]
+) -> None:
+    (tmp_path / "x.dic").write_text("2\nwall/S\n")
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    ran = cli("compare", base, base, "--text", prose, "--words", f"prose={tmp_path / 'x.dic'}", "--json")
+    assert ran.code == 0 and "no affixes" in ran.err
+    figures = ran.document["sections"]["metrics"]["sections"]["prose"]["sections"]
+    assert all(0 < its["figures"]["valid_tokens"]["value"] < 1 for its in figures.values())
+
+
 def test_internal_errors_are_two_lines_too(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tokswap.sources.list_models", broken)
     error, hint = check(cli("models"))
