@@ -218,7 +218,7 @@ def test_a_json_file_that_is_no_tokenizer(cli: Any, tmp_path: Path, content: str
 def test_damaged_rules_of_a_dictionary_are_no_rules(
     cli: Any, tmp_path: Path, base: Path, prose: Path, files: dict[str, str]
 ) -> None:
-    (tmp_path / "x.dic").write_text("2\nwall/S\n")
+    (tmp_path / "x.dic").write_text("2\nthe/S\no/S\n")
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     ran = cli("compare", base, base, "--text", prose, "--words", f"prose={tmp_path / 'x.dic'}", "--json")
