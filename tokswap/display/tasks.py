@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tokswap.display.tables import Table, pairs
 from tokswap.display.text import amount, escape, label, with_interval, words
 from tokswap.report import Figure, Report
@@ -32,7 +34,7 @@ def tasks_tables(report: Report) -> list[Table]:
     return [settings, Table("Tasks", heads, rows, "lrl" + "r" * len(columns), note="; ".join(sorted(notes)))]
 
 
-def _cells(figures: dict[str, Figure], metric: str, compared: bool) -> tuple[str, ...]:
+def _cells(figures: Mapping[str, Figure], metric: str, compared: bool) -> tuple[str, ...]:
     if not compared:
         return (with_interval(figures[metric]),)
     return (

@@ -13,7 +13,7 @@ def tasks_compared(model: Report, base: Report) -> Report:
     The difference's interval takes the two for independent, which they are not: on the same examples it is too wide.
     """
     sections = {
-        name: Report(its.kind, its.facts, its.figures | _beside(its, base.sections.get(name)))
+        name: Report(its.kind, its.facts, {**its.figures, **_beside(its, base.sections.get(name))})
         for name, its in model.sections.items()
     }
     facts = {**model.facts, "against": base.facts["model"]}
