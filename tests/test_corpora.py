@@ -70,6 +70,21 @@ def test_less_text_than_there_is_room_for_is_taken_whole(tmp_path: Path) -> None
     assert list(thinned(blocks, RECORDS * (RECORD_BYTES + 100))) == blocks
 
 
+@pytest.mark.parametrize("write", [as_gz, as_parquet, as_records_of_much_else])
+def test_what_has_been_read_never_falls_and_ends_at_what_is_stored(
+    write: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    write(tmp_path / "text")
+    (tmp_path / "a.txt").write_text("plain\n" * 1000)
+    (tmp_path / "z.txt").write_text("plain\n")
+    (corpus,) = open_corpora([tmp_path])
+    told: list[int] = []
+    for _ in corpus.blocks(told.append):
+        pass
+    assert told == sorted(told) and told[-1] == corpus.size == sum(f.stat().st_size for f in corpus.files)
+    assert told[0] == 6000, "plain text is counted as it is"
+
+
 def test_text_that_is_not_there_is_named_as_it_was_written(tmp_path: Path) -> None:
     with pytest.raises(TokswapError) as error:
         open_corpora([tmp_path / "nowhere", "texts/*.none"])

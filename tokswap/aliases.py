@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from tokswap.data_files import data_file
 from tokswap.errors import TokswapError
 from tokswap.packages import Wheel
+from tokswap.reasons import reason_of
 
 
 class PackageAlias(BaseModel):
@@ -78,7 +79,7 @@ def read_aliases() -> dict[str, AnyAlias]:
     try:
         return TypeAdapter(dict[str, Alias]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (ValidationError, yaml.YAMLError) as error:
-        raise TokswapError(f"{path.name} is damaged: {error}", "reinstall tokswap") from error
+        raise TokswapError(f"{path.name} is damaged: {reason_of(error)}", "reinstall tokswap") from error
 
 
 def unknown_name(name: str) -> TokswapError:

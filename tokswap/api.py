@@ -82,6 +82,7 @@ def evaluate_tasks(
     model: Source,
     tasks: Sequence[str],
     *,
+    against: Source | None = None,
     limit: int | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -89,14 +90,21 @@ def evaluate_tasks(
 ) -> Report:
     """Run lm-eval's tasks on a model: names that it knows, or paths of a task's .yaml.
 
+    `against` is the model that it came from: the same tasks run on it, and the difference stands beside each figure.
     `limit` takes only so many examples of each. Raises TokswapError without the extra `eval` and for tasks that can't
     be run.
     """
     from tokswap.evaluation.tasks import evaluate_tasks as run
+    from tokswap.evaluation.tasks_compared import tasks_compared
     from tokswap.sources import open_source
 
-    checkpoint = open_source(fspath(model), on_progress=on_progress)
-    return run(checkpoint, tasks, limit=limit, device=device, dtype=dtype, on_progress=on_progress)
+    names = [model] if against is None else [model, against]
+    opened = [open_source(fspath(name), on_progress=on_progress) for name in names]
+    found = [
+        run(checkpoint, tasks, limit=limit, device=device, dtype=dtype, on_progress=on_progress)
+        for checkpoint in opened
+    ]
+    return found[0] if against is None else tasks_compared(*found)
 
 
 def acceptance(

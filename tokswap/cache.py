@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tokswap.errors import TokswapError
+from tokswap.reasons import reason_of
 
 DISK_RESERVE = 1.05  # free space asked for, as a multiple of what will be written
 
@@ -46,7 +47,7 @@ def build_once(folder: Path, build: Callable[[Path], Origin]) -> Origin:
         return _read_origin(folder)
     except OSError as error:
         hint = "free some space there, or set TOKSWAP_DATA to another folder"
-        raise TokswapError(f"the cache {cache_folder()} can't be used: {error}", hint) from error
+        raise TokswapError(f"the cache {cache_folder()} can't be used: {reason_of(error)}", hint) from error
 
 
 def _build(folder: Path, build: Callable[[Path], Origin]) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from tokswap.errors import TokswapError
 from tokswap.gguf_config import ARCHITECTURES, Architecture, generation_config, model_config
 from tokswap.gguf_tokenizer import tokenizer_from_metadata
+from tokswap.reasons import reason_of
 
 Progress = Callable[[str, int, int], None]
 
@@ -58,7 +59,9 @@ def read_metadata(path: Path) -> tuple[Any, dict[str, Any]]:
     except FileNotFoundError as error:
         raise TokswapError(f"no such file: {path}", "check the path") from error
     except (ValueError, IndexError, KeyError, OSError, OverflowError) as error:
-        raise TokswapError(f"{path.name} can't be read as GGUF: {error}", "download it again") from error
+        raise TokswapError(
+            f"{path.name} can't be read as GGUF: {reason_of(error)}", "download it again"
+        ) from error
     if int(metadata.get("split.count", 1)) > 1:
         hint = "merge the parts first: llama-gguf-split --merge FIRST-PART OUTPUT"
         raise TokswapError(f"{path.name} is one part of {metadata['split.count']}", hint)

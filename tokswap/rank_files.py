@@ -27,6 +27,7 @@ from tokswap.pretokenizers import (
     PreTokenizer,
     split,
 )
+from tokswap.reasons import reason_of
 from tokswap.tokenizer_build import TokenizerFiles, added_token, byte_level_tokenizer
 from tokswap.vocab import gpt2_alphabet
 
@@ -130,7 +131,7 @@ def read_tekken(path: Path, data: Mapping[str, Any]) -> TokenizerFiles:
         specials = _tekken_specials(cast("list[dict[str, Any]]", data.get("special_tokens") or []), offset)
         rules = PreTokenizer(splits=(split(str(config["pattern"])),), whole_first=True)
     except (KeyError, TypeError, ValueError) as error:
-        raise TokswapError(f"{path.name} is no complete tekken file: {error!r}", _BROKEN) from error
+        raise TokswapError(f"{path.name} is no complete tekken file: {reason_of(error)}", _BROKEN) from error
     return _from_ranks(ranks, _Family("tekken", len(ranks), 0, rules, specials, "<s>", "</s>"))
 
 

@@ -12,8 +12,9 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from tokswap.calibration_kinds import check_calibration
-from tokswap.errors import TokswapError
+from tokswap.errors import InvalidFieldsError, TokswapError
 from tokswap.methods import get_method
+from tokswap.reasons import reason_of
 from tokswap.schema_errors import error_sentences
 from tokswap.vocab import MAX_TOKEN_ID
 
@@ -84,24 +85,24 @@ def make_recipe(fields: Mapping[str, Any]) -> Recipe:
 
     Raises TokswapError that lists every error, with the nearest name for an unknown one.
     """
-    wrong: list[TokswapError] = []
+    hints: list[str] = []
+    sentences: list[str] = []
     recipe, parameters = None, dict[str, Any]()
     try:
         recipe = Recipe.model_validate(dict(fields))
     except ValidationError as error:
-        sentences = "; ".join(error_sentences(error, list(Recipe.model_fields)))
-        wrong.append(
-            TokswapError(
-                f"the recipe is not right: {sentences}", f"its fields are {', '.join(Recipe.model_fields)}"
-            )
-        )
+        sentences = error_sentences(error, list(Recipe.model_fields), fields)
+        hints.append(f"its fields are {', '.join(Recipe.model_fields)}")
     unnamed = "auto" if recipe is not None else None  # a misspelt `method` is one error, not two
     try:
         parameters = _parameters(fields.get("method", unnamed), fields.get("parameters"))
     except TokswapError as error:
-        wrong.append(error)
-    if recipe is None or wrong:
-        raise TokswapError("; ".join(e.what for e in wrong), "; ".join(e.hint for e in wrong))
+        if recipe is not None:
+            raise
+        sentences += error.lines
+        hints.append(error.hint)
+    if recipe is None:
+        raise InvalidFieldsError("the recipe is not right", sentences, "; ".join(hints))
     return recipe.model_copy(update={"parameters": parameters})
 
 
@@ -131,16 +132,25 @@ def load_recipe(path: Path) -> dict[str, Any]:
         data = yaml.load(text, Loader=_LOADER)
     except (OSError, UnicodeDecodeError) as error:
         raise TokswapError(
-            f"{path} can't be read: {error}", "`tokswap recipes ls` shows the ones that ship"
+            f"{path} can't be read: {reason_of(error)}", "`tokswap recipes ls` shows the ones that ship"
         ) from None
     except _NO_YAML as error:
         raise TokswapError(
-            f"{path} is no YAML: {next(iter(str(error).splitlines()), type(error).__name__)}",
+            f"{path} is no YAML: {_place(error)}",
             "`tokswap recipes cp` gives one",
         ) from None
     if not isinstance(data, dict):
         raise TokswapError(f"{path} holds no fields", "`tokswap recipes show gemma3-smollm2` shows one")
     return cast("dict[str, Any]", data)
+
+
+def _place(error: Exception) -> str:
+    """Return where a file stops being YAML, and how."""
+    mark: Any = getattr(error, "problem_mark", None)
+    if mark is None:
+        return reason_of(error)
+    problem = getattr(error, "problem", None) or "it goes wrong"
+    return f"line {mark.line + 1:,}, column {mark.column + 1:,}: {problem}"
 
 
 def _refuse_tricks(path: Path, text: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tokswap.errors import TokswapError
+from tokswap.reasons import reason_of
 
 MAX_HEADER_BYTES = 25_000_000
 """Largest header that is parsed; a real one has about 100 bytes per tensor."""
@@ -152,7 +153,9 @@ def parse_object(data: bytes, path: Path, *, unique: bool = False) -> dict[str, 
     except RecursionError:
         raise TokswapError(f"{path} is nested more than {MAX_DEPTH} deep", _AGAIN) from None
     except ValueError as error:
-        raise TokswapError(f"{path} is no valid JSON: {error}", f"it may be truncated: {_AGAIN}") from error
+        raise TokswapError(
+            f"{path} is no valid JSON: {reason_of(error)}", f"it may be truncated: {_AGAIN}"
+        ) from error
     if not isinstance(value, dict):
         raise TokswapError(f"{path} holds no JSON object but a {type(value).__name__}", _AGAIN)
     if _deeper_than(value, MAX_DEPTH):

@@ -10,6 +10,7 @@ from typing import Any, cast
 from tokswap.errors import TokswapError
 from tokswap.pretokenizers import Json
 from tokswap.rank_files import read_tekken, read_tiktoken
+from tokswap.reasons import reason_of
 from tokswap.sentencepiece_files import read_sentencepiece
 from tokswap.tokenizer_build import TokenizerFiles
 
@@ -25,7 +26,7 @@ def read_tokenizer_file(path: Path) -> TokenizerFiles:
     """
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
-    if head.lstrip()[:1] == b"{":
+    if head.lstrip()[:1] == b"{" or path.suffix == ".json":
         return _read_json_kinds(path)
     if _RANK_LINE.match(head):
         return read_tiktoken(path)
@@ -96,7 +97,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise TokswapError(f"{path.name} isn't valid JSON: {error}", _REFETCH) from error
+        raise TokswapError(f"{path.name} isn't valid JSON: {reason_of(error)}", _REFETCH) from error
     if not isinstance(data, dict):
         raise TokswapError(f"{path.name} holds no JSON object", _REFETCH)
     return cast("dict[str, Any]", data)

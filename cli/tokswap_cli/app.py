@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs: `tokswap --help` answers at onc
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -38,6 +39,15 @@ from tokswap_cli import (
 
 INTERRUPTED = 130
 BAD_INPUT = 2
+LONGEST_NAME = 200  # letters of a path in a message
+_REPORT = "run it again with --debug and report what it prints"
+# What typer passes on of pydantic's words for a value of the wrong kind.
+_VALUES = {
+    r"Input should be a valid integer.*": "it must be a whole number",
+    r"Input should be a valid number.*": "it must be a number",
+    r"Input should be (?:greater than or equal to|at least) (.+)": r"it must be \1 or more",
+    r"Input should be (?:less than or equal to|at most) (.+)": r"it must be \1 or less",
+}
 # The class of typer's own complaints about a command line. typer carries click inside since 0.20 and imports it
 # before: this is its UsageError either way.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -113,36 +123,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(given, prog_name="tokswap", standalone_mode=False)
     except TokswapError as error:
-        return _fail(error.what, error.hint)
+        return _fail(*error.lines, hint=error.hint)
     except UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: its message is the help
             output.text(str(error))
             return 0 if _of_group(error) else BAD_INPUT
-        return _fail(*_usage(error))
+        what, hint = _usage(error)
+        return _fail(what, hint=hint)
+    except OSError as error:
+        if error.strerror is None:
+            return _fail(f"internal: {type(error).__name__}: {error}", hint=_REPORT)
+        return _fail(_file_trouble(error), hint="check the path, its permissions and the space on that disk")
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except MemoryError:
         return _fail(
-            "there is not enough memory for this", "close other programs, or take a machine with more"
+            "there is not enough memory for this", hint="close other programs, or take a machine with more"
         )
     except SystemExit:
         raise
     except BaseException as error:  # a panic of a Rust library is no Exception
         what = f"{type(error).__name__}: {error}".rstrip(": ")
-        return _fail(f"internal: {what}", "run it again with --debug and report what it prints")
+        return _fail(f"internal: {what}", hint=_REPORT)
     if code == INTERRUPTED:
         output.interrupted("nothing half-done is left; the same command goes on from there")
     return int(code or 0)
 
 
-def _fail(what: str, hint: str) -> int:
+def _fail(*lines: str, hint: str) -> int:
     try:
         if output.settings.debug:
             output.traceback()
-        output.error(what, hint)
+        output.error(*lines, hint=hint)
     except typer.Exit:
         pass  # whoever read stderr has gone
     return BAD_INPUT
+
+
+def _file_trouble(error: OSError) -> str:
+    """Return what the system said of which file; a name that is too long is not said in full."""
+    name = str(error.filename or "a file")
+    shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
+    return f"{shown}: {error.strerror}"
 
 
 def _of_group(error: Exception) -> bool:
@@ -169,6 +191,9 @@ def _usage(error: Exception) -> tuple[str, str]:
 
 
 def _lower(sentence: str) -> str:
+    """Return typer's sentence as the rest of a line; what pydantic puts into it is said in our words."""
+    for theirs, ours in _VALUES.items():
+        sentence = re.sub(theirs, ours, sentence)
     return sentence[:1].lower() + sentence[1:]
 
 

@@ -39,7 +39,7 @@ def evaluate(
         typer.Option(
             "--against",
             metavar="BASE",
-            help="The model it came from, scored on the same bytes, e.g. --against gemma3.",
+            help="The model it came from, scored on the same bytes or tasks, e.g. --against gemma3.",
         ),
     ] = None,
     text: options.Texts = None,
@@ -117,7 +117,6 @@ def evaluate(
 
     if tasks is not None:
         clash = {
-            "--against": against,
             "--text": text,
             "--fail-if": fail_if,
             "--report": report,
@@ -135,6 +134,7 @@ def evaluate(
                 api.evaluate_tasks(
                     model,
                     names,
+                    against=against,
                     limit=limit,
                     device=device or "auto",
                     dtype=dtype or "auto",

@@ -97,9 +97,10 @@ def interrupted(words: str) -> None:
     _to_stderr("interrupted: ", words)
 
 
-def error(what: str, hint: str) -> None:
+def error(*what: str, hint: str) -> None:
     """Print what failed and what to do about it, a line each, on stderr."""
-    _to_stderr("error: ", what)
+    for words in what:
+        _to_stderr("error: ", words)
     _to_stderr("hint: ", hint)
 
 
@@ -117,18 +118,18 @@ def console_for(stream: Any) -> Console:
 
 
 def _drawn(table: Table) -> Any:
-    """Return a rich table; long cells wrap, none is cut."""
+    """Return a rich table under its title; long cells wrap, none is cut.
+
+    Title and note stand outside: rich would wrap them to the width of the table, however narrow it is.
+    """
     from rich import box
+    from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
 
     out = RichTable(
-        title=Text(table.title, style="bold"),
-        caption=Text(table.note) if table.note else None,
         box=box.SIMPLE_HEAD if any(table.columns) else box.SIMPLE,
         show_header=any(table.columns),
-        title_justify="left",
-        caption_justify="left",
         show_edge=False,
         pad_edge=False,
     )
@@ -136,7 +137,8 @@ def _drawn(table: Table) -> Any:
         out.add_column(Text(name), justify="right" if table.is_right(i) else "left", overflow="fold")
     for row in table.rows:
         out.add_row(*(Text(cell) for cell in row))
-    return out
+    note = [Text(table.note, style="italic")] if table.note else []
+    return Group(Text(table.title, style="bold"), out, *note)
 
 
 def _to_stdout(write: Callable[[], object]) -> None:

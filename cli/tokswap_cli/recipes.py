@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -113,19 +115,17 @@ def validate(name: Name, as_json: options.Json = False, quiet: options.Quiet = F
     """Check a recipe, all errors at once: its fields, its methods and their parameters."""
     output.begin(quiet=quiet, as_json=as_json)
     from tokswap.board.config import KIND
-    from tokswap.display import Table, words
+    from tokswap.display.tables import pairs
+    from tokswap.display.text import label, words
     from tokswap.report import Report
 
     facts = _checked(name)
     if facts.get("kind") == KIND:
         output.show(Report("leaderboard recipe", {"name": name, "recipe": facts}))
-        output.message(f"the leaderboard's recipe {name} is right")
-        return
-    rows = tuple((field, words(value)) for field, value in facts.items())
-    output.show(
-        Report("recipe", {"name": name, "recipe": facts}),
-        [Table("The recipe is right", ("field", "value"), rows)],
-    )
+    else:
+        rows = [(label(field), words(value)) for field, value in facts.items()]
+        output.show(Report("recipe", {"name": name, "recipe": facts}), [pairs("Settings", rows)])
+    output.message(f"the recipe {name} is right")
 
 
 def run(
@@ -161,7 +161,24 @@ def run(
     if kind == EXPERIMENT:
         run_experiment(name, out=out, dry_run=dry_run, page=report)
         return
-    carry_out(recipe_fields(name, {"out": out}, {}, {}), dry_run=dry_run, overwrite=overwrite, page=report)
+    with _pointing_at_comments(name):
+        carry_out(
+            recipe_fields(name, {"out": out}, {}, {}), dry_run=dry_run, overwrite=overwrite, page=report
+        )
+
+
+@contextmanager
+def _pointing_at_comments(name: str) -> Generator[None]:
+    """Say where a recipe that ships says what it needs, when it fails for want of it."""
+    from tokswap_cli.recipe_files import shipped
+
+    try:
+        yield
+    except TokswapError as error:
+        if name not in shipped():
+            raise
+        hint = f"`tokswap recipes show {name}` says what it needs; {error.hint}"
+        raise TokswapError(error.what, hint, error.lines) from error
 
 
 def _checked(name: str) -> dict[str, Any]:

@@ -52,7 +52,11 @@ def _checked(fields: Mapping[str, Any]) -> Recipe:
     else:
         if not wrong:
             return recipe
-    raise TokswapError("; ".join(error.what for error in wrong), "; ".join(error.hint for error in wrong))
+    raise TokswapError(
+        "; ".join(error.what for error in wrong),
+        "; ".join(error.hint for error in wrong),
+        [line for error in wrong for line in error.lines],
+    )
 
 
 def _stages(recipe: Any) -> tuple[str, ...]:

@@ -46,8 +46,8 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
     ("change", "what"),
     [
         ({"piars": {}}, "did you mean 'pairs'"),
-        ({"pairs": {}}, "at least 1 item"),
-        ({"pairs": {"a/b": PAIRS["ab"]}}, "pattern"),
+        ({"pairs": {}}, "pairs: must have 1 or more"),
+        ({"pairs": {"a/b": PAIRS["ab"]}}, "pairs.a/b: has characters that a name can't have"),
         ({"pairs": {"ab": {"base": "a", "donor": "b", "x": 1}}}, "there is no 'pairs.ab.x'"),
         ({"methods": {}}, "there is no row"),
         ({"kind": "recipe"}, "kind"),

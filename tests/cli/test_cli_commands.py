@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from tokswap.report import SCHEMA_VERSION
+from tokswap.display.tables import pairs
+from tokswap.report import SCHEMA_VERSION, Report
+from tokswap_cli import output
 
 
 def test_models(cli: Any) -> None:
@@ -59,6 +61,23 @@ def test_compare(cli: Any, base: Path, donor: Path, prose: Path) -> None:
     assert ran.code == 0 and "prose" in ran.out and "single digits" in ran.out
     document = cli("compare", base, donor, "--text", prose, "--json").document
     assert set(document["sections"]["texts"]["sections"]) == {"prose"}
+
+
+def test_titles_and_notes_are_as_wide_as_the_terminal_not_as_their_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    title, note = (
+        "A title that is longer than its narrow table",
+        "and a note that is much longer still than it",
+    )
+    output.begin()
+    tables = [pairs(title, [("a", "1"), ("b", "2")], note=note)]
+    for width, lines in ((60, [title, "a   1", "b   2", note]), (30, None)):
+        monkeypatch.setenv("COLUMNS", str(width))
+        output.show(Report("x"), tables)
+        shown = capsys.readouterr().out.splitlines()
+        assert lines in (shown, None)
+        assert max(map(len, shown)) <= width and len(shown) == (4 if lines else 6)
 
 
 def test_evaluate_with_gates(cli: Any, base: Path, donor: Path, prose: Path) -> None:

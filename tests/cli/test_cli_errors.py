@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 
 
-def check(ran: Any, code: int = 2) -> tuple[str, str]:
-    """Return what and hint of a failed command whose output is as it should be."""
+def check(ran: Any, code: int = 2, errors: int | None = 1) -> tuple[str, str]:
+    """Return what (a line an error) and hint of a failed command whose output is as it should be."""
     assert ran.code == code
     assert ran.out == ""
-    lines = ran.err.splitlines()
-    assert len(lines) == 2, ran.err
-    assert lines[0].startswith("error: ") and lines[1].startswith("hint: ")
+    *lines, hint = ran.err.splitlines()
+    assert lines and errors in (len(lines), None), ran.err
+    assert all(line.startswith("error: ") for line in lines) and hint.startswith("hint: ")
     assert "Traceback" not in ran.err and "\x1b" not in ran.err
-    return lines[0], lines[1]
+    assert not any(words in ran.err for words in ("[Errno", "Input should", "Field required", "codec can't"))
+    return "\n".join(lines), hint
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def check(ran: Any, code: int = 2) -> tuple[str, str]:
 )
 def test_bad_input(cli: Any, line: str, what: str, hint: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    error, advice = check(cli(*line.split()))
+    error, advice = check(cli(*line.split()), errors=None)
     assert what.lower() in error.lower()
     assert hint.lower() in advice.lower()
     assert not [path for path in tmp_path.iterdir() if path.name != "cache"]
@@ -84,20 +85,69 @@ def test_a_recipe_is_told_all_its_errors_at_once(cli: Any, tmp_path: Path) -> No
     for command in (("recipes", "validate", path), ("recipes", "run", path)):
         ran = cli(*command)
         if command[1] == "validate":
-            error, _ = check(ran)
+            error, _ = check(ran, errors=4)
             assert all(
                 name in error for name in ("'donnor' (did you mean 'donor'?)", "metod", "seed", "donor:")
             )
         else:
-            error, _ = check(ran)
+            error, _ = check(ran, errors=4)
             assert all(name in error for name in ("no donor was given", "'donnor'", "metod", "seed"))
+
+
+def test_each_kind_of_recipe_tells_its_errors_in_the_same_way(cli: Any, tmp_path: Path) -> None:
+    """Names are those that the person wrote, where a value may be of several types too."""
+    cases = {
+        "base: a\ndonor: b\nmap: {x: [y]}\nkeep_digits: no\nmethod: omp\nparameters: {k: x, kk: 1}\n": (
+            "the recipe is not right: map.x: must be text",
+            "the recipe is not right: keep_digits: must be 'base' or 'donor'",
+            "the recipe is not right: method omp: k: must be a whole number",
+            "the recipe is not right: method omp: there is no 'kk' (did you mean 'k'?)",
+        ),
+        "kind: leaderboard\npairs: {x: {base: 1}}\nrows: {q: 3}\nmax_bytes: 0\n": (
+            "the leaderboard is not right: pairs.x.base: must be text",
+            "the leaderboard is not right: pairs.x.donor: is missing",
+            "the leaderboard is not right: rows.q: must be text or names with values",
+            "the leaderboard is not right: max_bytes: must be 1 or more",
+        ),
+        "kind: mixture-experiment\ncategories: {a: [1]}\noverlap: 7\ntrain_bytes: -1\n": (
+            "the experiment is not right: categories.a: must be text",
+            "the experiment is not right: categories.a.0: must be text",
+            "the experiment is not right: train_bytes: must be above 0.0",
+            "the experiment is not right: overlap: must be true or false",
+        ),
+    }
+    for text, expected in cases.items():
+        (tmp_path / "bad.yaml").write_text(text)
+        error, hint = check(cli("recipes", "validate", tmp_path / "bad.yaml"), errors=4)
+        assert error.split("\n") == [f"error: {line}" for line in expected]
+        assert "its fields are" in hint
+
+
+def test_files_that_are_no_recipes_are_said_so_in_our_words(cli: Any, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    for content, words in (
+        (b"\xff\xfe", "can't be read: it isn't UTF-8 (byte 0)"),
+        (b"a: b: c", "is no YAML: line 1, column 5: mapping values"),
+    ):
+        path.write_bytes(content)
+        assert words in check(cli("recipes", "validate", path))[0]
+    (tmp_path / "tokenizer.json").write_text('{"model": {"vocab": [1,')
+    assert "line 1, column 24" in check(cli("inspect", tmp_path / "tokenizer.json"))[0]
+
+
+def test_a_shipped_recipe_says_where_it_says_what_it_needs(
+    cli: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, hint = check(cli("recipes", "run", "dry-run-70b", "--dry-run"))
+    assert hint.startswith("hint: `tokswap recipes show dry-run-70b` says what it needs; ")
 
 
 @pytest.mark.parametrize("text", ["a: &x [1]\nb: *x\n", "- 1\n", "", "a: [1", "\x00", "base: {a: 1}\n"])
 def test_no_recipe_at_all(cli: Any, tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text)
-    check(cli("recipes", "validate", path))
+    check(cli("recipes", "validate", path), errors=None)
 
 
 def test_output_inside_the_base(cli: Any, base: Path, donor: Path) -> None:
@@ -132,6 +182,49 @@ def test_a_map_of_unknown_tokens(cli: Any, base: Path, donor: Path) -> None:
 
 def broken(*_: object, **__: object) -> None:
     raise RuntimeError("boom \x1b[31m\nsecond line")
+
+
+def test_a_files_trouble_that_nothing_foresaw_is_the_systems_word_for_it(
+    cli: Any, tmp_path: Path, prose: Path, base: Path
+) -> None:
+    """A name of 5,000 letters; it is not repeated in full."""
+    name = tmp_path / ("a" * 5000)
+    for line in (
+        ("compare", base, base, "--text", name),
+        ("compare", base, base, "--text", prose, "--words", f"prose={name}"),
+        ("recipes", "validate", name),
+        ("recipes", "cp", "gemma3-smollm2", name),
+    ):
+        error, _ = check(cli(*line))
+        assert error.endswith("…: File name too long") and len(error) < 300
+
+
+def test_values_of_the_wrong_kind_are_said_so_in_our_words(cli: Any) -> None:
+    for line, words in (
+        ("evaluate x --max-bytes abc", "invalid value for '--max-bytes': it must be a whole number"),
+        ("evaluate x --max-bytes 0", "it must be 1 or more"),
+        ("infer-mixture x --gap foo", "it must be a number"),
+    ):
+        assert check(cli(*line.split()))[0].endswith(words)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "1e999", "[" * 50_000])
+def test_a_json_file_that_is_no_tokenizer(cli: Any, tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    assert "JSON" in check(cli("inspect", tmp_path / "x.json"))[0]
+
+
+@pytest.mark.parametrize("files", [{"x.aff": "SFX S 0\nSFX\nAF\nFLAG\n"}, {"x.aff": ""}, {"x.aff": "SET\n"}])
+def test_damaged_rules_of_a_dictionary_are_no_rules(
+    cli: Any, tmp_path: Path, base: Path, prose: Path, files: dict[str, str]
+) -> None:
+    (tmp_path / "x.dic").write_text("2\nthe/S\no/S\n")
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    ran = cli("compare", base, base, "--text", prose, "--words", f"prose={tmp_path / 'x.dic'}", "--json")
+    assert ran.code == 0 and "no affixes" in ran.err
+    figures = ran.document["sections"]["metrics"]["sections"]["prose"]["sections"]
+    assert all(0 < its["figures"]["valid_tokens"]["value"] < 1 for its in figures.values())
 
 
 def test_internal_errors_are_two_lines_too(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,8 @@ import pytest
 import torch
 from tiny_models import CORPUS, byte_level, checkpoint, sentencepiece, tiny_model
 
+from tokswap import api
+from tokswap.display import tables_of
 from tokswap.errors import TokswapError
 from tokswap.evaluation import task_model
 from tokswap.evaluation.arm import open_arm
@@ -107,6 +109,26 @@ def test_a_local_task_runs_without_a_network(tmp_path: Path, monkeypatch: pytest
     )
     with pytest.raises(TokswapError, match="knows no task"):
         evaluate_tasks(model, ["no_such_task_here"], device="cpu")
+
+
+def test_the_same_task_on_a_model_and_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folders = {name: checkpoint(tmp_path / name, byte_level(), seed=i).folder for i, name in enumerate("ab")}
+    task, how = str(local_task(tmp_path)), {"device": "cpu", "dtype": "float32"}
+    alone = [api.evaluate_tasks(folder, [task], **how) for folder in folders.values()]
+    both = api.evaluate_tasks(folders["a"], [task], against=folders["b"], **how)
+    model, base = (report.sections["tiny_choice"].figures["acc"] for report in alone)
+    found = both.sections["tiny_choice"].figures
+    assert (found["acc"], found["base_acc"]) == (model, base)
+    difference = found["acc_difference"]
+    assert difference.value == model.value - base.value
+    assert model.high is not None and base.high is not None and difference.high is not None
+    wide = ((model.high - model.value) ** 2 + (base.high - base.value) ** 2) ** 0.5
+    assert difference.high - difference.value == pytest.approx(wide)
+    (table,) = tables_of(both)[1:]
+    assert table.columns[-3:] == ("base", "model", "difference") and len(table.rows) == 1
+    (table,) = tables_of(alone[0])[1:]
+    assert table.columns[-1] == "model" and table.rows[0][:3] == ("tiny_choice", "6", "acc")
 
 
 def test_a_faulty_task_is_an_error_and_code_beside_its_name_is_not(tmp_path: Path) -> None:

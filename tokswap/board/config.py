@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from tokswap.errors import TokswapError
+from tokswap.errors import InvalidFieldsError, TokswapError
 from tokswap.evaluation.texts import Text, default_texts, load_texts
 from tokswap.methods import methods
 from tokswap.recipe import Recipe, make_recipe
@@ -106,7 +106,7 @@ def make_leaderboard(fields: Mapping[str, Any]) -> Leaderboard:
     try:
         config = Leaderboard.model_validate(dict(fields))
     except ValidationError as error:
-        raise _wrong(error_sentences(error, names)) from None
+        raise _wrong(error_sentences(error, names, fields)) from None
     wrong = [*_wrong_rows(config), *_wrong_folders(config)]
     if not config.all_methods and not config.rows:
         wrong.append("there is no row: name some under methods, or set every_method")
@@ -173,7 +173,5 @@ def _wrong_pairs(config: Leaderboard, where: str, pairs: list[str] | None) -> li
 
 
 def _wrong(sentences: list[str]) -> TokswapError:
-    return TokswapError(
-        "the leaderboard is not right: " + "; ".join(sentences),
-        f"its fields are {', '.join(Leaderboard.model_fields)}",
-    )
+    names = ", ".join(Leaderboard.model_fields)
+    return InvalidFieldsError("the leaderboard is not right", sentences, f"its fields are {names}")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from tokswap.errors import TokswapError
+from tokswap.errors import InvalidFieldsError, TokswapError
 from tokswap.schema_errors import error_sentences
 
 if TYPE_CHECKING:
@@ -158,9 +158,9 @@ class Method:
             return self._schema(**given).model_dump()
         except ValidationError as error:
             known = ", ".join(f"{n}={d}" for n, d in self.defaults.items()) or "none"
-            raise TokswapError(
-                f"method {self.name}: " + "; ".join(error_sentences(error, list(self.defaults))),
-                f"its parameters are {known}",
+            sentences = error_sentences(error, list(self.defaults), given)
+            raise InvalidFieldsError(
+                f"method {self.name}", sentences, f"its parameters are {known}"
             ) from None
 
     @cached_property

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tokswap.errors import TokswapError
+from tokswap.reasons import reason_of
 
 BLOCK_BYTES = 1 << 18  # read and cut into words at once: larger blocks take longer a byte
 SPAN_BYTES = 16 << 20  # of files given to a process at once
@@ -128,7 +129,9 @@ def read_texts(span: Span, field: str) -> Iterator[str]:
     try:
         yield from _READERS[_reader_kind(span.path)](span, field)
     except _broken(span.path) as error:
-        raise TokswapError(f"{span.path} can't be read: {error}", "fetch or pack the file again") from error
+        raise TokswapError(
+            f"{span.path} can't be read: {reason_of(error)}", "fetch or pack the file again"
+        ) from error
 
 
 def _broken(path: Path) -> tuple[type[Exception], ...]:
@@ -231,7 +234,9 @@ def _records(span: Span, field: str) -> Iterator[str]:
                 raise TokswapError(f"{span.path} isn't UTF-8 (byte {at + error.start:,})", _UTF8) from error
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 hint = f"each line must be a JSON object with its text under {field!r}"
-                raise TokswapError(f"line {number} of {span.path} has no {field!r}: {error}", hint) from error
+                raise TokswapError(
+                    f"line {number} of {span.path} has no {field!r}: {reason_of(error)}", hint
+                ) from error
             at += len(line)
             yield from _pieces(span.path, number, field, text)
 
@@ -264,7 +269,7 @@ def _rows(span: Span, field: str) -> Iterator[str]:
                 yield from _pieces(span.path, number, field, text)
     except pl.exceptions.PolarsError as error:
         raise TokswapError(
-            f"{span.path} is no parquet file that can be read: {error}", "write it again"
+            f"{span.path} is no parquet file that can be read: {reason_of(error)}", "write it again"
         ) from error
 
 

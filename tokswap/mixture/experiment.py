@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tokswap.data_files import data_folder
-from tokswap.errors import TokswapError
+from tokswap.errors import InvalidFieldsError, TokswapError
 from tokswap.report import Figure, Report
 from tokswap.schema_errors import error_sentences
 
@@ -64,7 +64,7 @@ def make_experiment(fields: Mapping[str, Any]) -> Experiment:
     try:
         config = Experiment.model_validate(dict(fields))
     except ValidationError as error:
-        raise _not_right(error_sentences(error, list(Experiment.model_fields))) from None
+        raise _not_right(error_sentences(error, list(Experiment.model_fields), fields)) from None
     if wrong := _wrong(config):
         raise _not_right(wrong)
     return config
@@ -72,7 +72,7 @@ def make_experiment(fields: Mapping[str, Any]) -> Experiment:
 
 def _not_right(sentences: Sequence[str]) -> TokswapError:
     names = ", ".join(Experiment.model_fields)
-    return TokswapError("the experiment is not right: " + "; ".join(sentences), f"its fields are {names}")
+    return InvalidFieldsError("the experiment is not right", sentences, f"its fields are {names}")
 
 
 def _wrong(config: Experiment) -> list[str]:

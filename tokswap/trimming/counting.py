@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -34,9 +34,7 @@ class Counted:
         return self.bytes / max(self.tokens, 1)
 
 
-def count_tokens(
-    engine: Any, blocks: Iterable[str], size: int, on_bytes: Callable[[int], None] | None = None
-) -> Counted:
+def count_tokens(engine: Any, blocks: Iterable[str], size: int) -> Counted:
     """Count the tokens of a text by id (below `size`), without special tokens put around it."""
     counts = np.zeros(size, dtype=np.int64)
     read = 0
@@ -45,6 +43,4 @@ def count_tokens(
         for ids in encode(engine, several):
             counts += np.bincount(np.asarray(ids, dtype=np.int64), minlength=size)
         read += sum(len(block.encode()) for block in several)
-        if on_bytes is not None:
-            on_bytes(read)
     return Counted(counts, read)

@@ -122,16 +122,18 @@ def _count(
     engine = load_tokenizer(tokenizer)
     total = sum(corpus.size for corpus in corpora)
     out: dict[str, Counted] = {}
+    done = 0
 
-    def say(read: int) -> None:
+    def say(stored: int) -> None:
         if on_progress is not None:
-            on_progress(stage, min(total, read + sum(counted.bytes for counted in out.values())), total)
+            on_progress(stage, done + stored, total)
 
     for corpus in corpora:
-        counted = count_tokens(engine, corpus.blocks(), size, say)
+        counted = count_tokens(engine, corpus.blocks(say), size)
         if not counted.tokens:
             raise TokswapError(f"{corpus.name} holds no text", "give a file of a few kilobytes or more")
         out[corpus.name] = counted
+        done += corpus.size
     return out
 
 
