@@ -85,7 +85,7 @@ def run_recipe(
     out = _out_folder(recipe, base, overwrite=overwrite)
     if on_plan is not None:
         on_plan(plan_report(plan))
-    made = _initialise(plan, parallel, on_progress)
+    made = initialise_plan(plan, parallel, on_progress)
     calibrated = calibrate(plan, made.rows, calibration_texts, _new_tokenizer(plan), on_progress=on_progress)
     written = _write(plan, made, calibrated, gguf, out, overwrite=overwrite, on_progress=on_progress)
     report = _report(plan, made, calibrated, written, out)
@@ -114,7 +114,8 @@ def _refusal(recipe: Recipe, base: Checkpoint, *, overwrite: bool) -> tuple[str,
     return ()
 
 
-def _initialise(plan: Plan, parallel: Lines | None, on_progress: Progress | None) -> Initialised:
+def initialise_plan(plan: Plan, parallel: Lines | None, on_progress: Progress | None) -> Initialised:
+    """Make the rows of a plan by its method; `parallel` are the lines for a method that uses parallel text."""
     base = plan.base
     tokens = [plan.new_vocab.bytes_of(int(i)) for i in plan.alignment.new_ids]
     pieces = spell(base.tokenizer, plan.base_vocab, tokens)

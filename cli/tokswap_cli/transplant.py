@@ -249,7 +249,10 @@ def recipe_fields(
     if given.get("method", fields.get("method")) != fields.get("method"):
         fields.pop("parameters", None)
     fields |= given
-    for name, added in (("parameters", {k: _value(v) for k, v in parameters.items()}), ("map", dict(maps))):
+    for name, added in (
+        ("parameters", {k: parameter(v) for k, v in parameters.items()}),
+        ("map", dict(maps)),
+    ):
         if added:
             before = fields.get(name)
             fields[name] = {**before, **added} if isinstance(before, dict) else added
@@ -268,6 +271,6 @@ def assignments(option: str, texts: Iterable[str] | None) -> dict[str, str]:
     return out
 
 
-def _value(text: str) -> str | None:
+def parameter(text: str) -> str | None:
     """Return a parameter's value; its method's types make numbers of texts, but None they can't."""
     return None if text.lower() in ("none", "null") else text
