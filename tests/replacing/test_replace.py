@@ -181,8 +181,9 @@ def test_held_out_text_is_measured_and_what_it_lost_is_said(tmp_path: Path) -> N
 
 
 def test_per_layer_tables_keep_their_other_rows(tmp_path: Path) -> None:
-    base = saved(gemma3n(400), tmp_path / "base", families.byte_level(400))
-    tokswap.replace_tokens(base, [text_file(tmp_path)], add=4, out=tmp_path / "out", **QUIET)
+    base = saved(gemma3n(304), tmp_path / "base", families.byte_level(304))
+    (tmp_path / "text.txt").write_text("Zz Qq xyz\n" * 30)
+    tokswap.replace_tokens(base, [tmp_path / "text.txt"], add=4, out=tmp_path / "out", **QUIET)
     old, new = open_checkpoint(base), open_checkpoint(tmp_path / "out")
     ids = json.loads((tmp_path / "out" / "tokswap.json").read_text())["replacement"]["ids"]
     stay = sorted(set(range(new.rows)) - set(ids))
