@@ -16,7 +16,7 @@ from tokswap.plan import Plan
 from tokswap.reading import Reader
 from tokswap.replacing.choose import Replaced
 from tokswap.report import Figure, Report
-from tokswap.supertokens.extending import describe, too_few
+from tokswap.supertokens.extending import describe, found_warnings
 from tokswap.supertokens.measure import measure
 from tokswap.tokenizer_traits import EXAMPLES, encode
 
@@ -48,7 +48,7 @@ def replacement_report(
         for name, one in texts.sections.items()
     }
     longer = _longer(sections)
-    warnings = (*plan.warnings, *too_few(replaced.found, add), *longer)
+    warnings = (*plan.warnings, *found_warnings(replaced.found, add), *longer)
     return Report("replacement", facts, figures, {"texts": replace(texts, sections=sections)}, warnings)
 
 

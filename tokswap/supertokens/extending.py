@@ -72,7 +72,7 @@ def _report(
     figures["added"] = replace(figures["added"], note="ids behind all others")
     facts = {"base": base.source, "out": str(out), **facts}
     texts = measure(new, {"base": reader}, held_out)
-    return Report("extension", facts, figures, {"texts": texts}, too_few(found, add))
+    return Report("extension", facts, figures, {"texts": texts}, found_warnings(found, add))
 
 
 def describe(
@@ -96,10 +96,11 @@ def describe(
     return new, figures, {"curve": _curve(found), "examples": [escape(token) for token in tokens[:EXAMPLES]]}
 
 
-def too_few(found: Extended, add: int) -> tuple[str, ...]:
-    """Warn where the text yielded fewer tokens than were asked for."""
+def found_warnings(found: Extended, add: int) -> tuple[str, ...]:
+    """Warn where the text yielded fewer tokens than were asked for, or none of several words."""
     few = f"the text yields {len(found.added):,} tokens only: no other pair stands in it twice"
-    return (few,) if len(found.added) < add else ()
+    within = f"the new tokens stay within words, whatever --max-words says: {found.within_words}"
+    return (*[few] * (len(found.added) < add), *[within] * bool(found.within_words))
 
 
 def _curve(found: Extended) -> list[list[float]]:
