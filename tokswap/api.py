@@ -29,7 +29,7 @@ Progress = Callable[[str, int, int], None]
 
 def transplant(
     base: Source,
-    donor: Source,
+    donor: Source | None = None,
     *,
     out: Source | None = None,
     dry_run: bool = False,
@@ -40,6 +40,7 @@ def transplant(
 ) -> Report:
     """Move `base` onto the tokenizer of `donor`, write the new checkpoint to `out` and return what was done.
 
+    Without a donor `supertokens` more tokens are learnt from `supertoken_texts`, for the base's own tokenizer.
     `recipe_fields` are the other fields of a recipe: method, parameters, map, calibrate, untie, evaluate, seed, ….
     With `dry_run` nothing is written, and the report is the plan; `on_plan` gets the plan before the work begins.
     Raises TokswapError for whatever a person can mend; `out` is then absent or as it was.
@@ -47,7 +48,8 @@ def transplant(
     from tokswap.pipeline import run_recipe
     from tokswap.recipe import make_recipe
 
-    fields = {"base": fspath(base), "donor": fspath(donor), **recipe_fields}
+    named = {} if donor is None else {"donor": fspath(donor)}
+    fields = {"base": fspath(base), **named, **recipe_fields}
     if out is not None:
         fields["out"] = fspath(out)
     return run_recipe(
