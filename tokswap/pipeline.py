@@ -257,7 +257,9 @@ def _resolved(plan: Plan) -> dict[str, Any]:
     sources = {name: _portable(getattr(recipe, name)) for name in named}
     texts = {name: [_portable(p) for p in getattr(recipe, name)] for name in TEXT_FIELDS}
     chosen = {"method": plan.method.name, "parameters": dict(plan.parameters)}
-    return recipe.model_copy(update={**sources, **texts, **chosen}).model_dump(exclude={"out"})
+    # A donor that was learnt has no name of its own: a recipe that is repeated on another base learns another.
+    left_out = {"out"} if recipe.supertokens is None else {"out", "donor"}
+    return recipe.model_copy(update={**sources, **texts, **chosen}).model_dump(exclude=left_out)
 
 
 def _portable(path: str) -> str:
