@@ -32,6 +32,7 @@ FAMILIES = {
     "sentencepiece": families.sentencepiece,
     "whole_first": lambda: families.byte_level(ignore_merges=True),
 }
+WORDS = {"byte_level": 1, "sentencepiece": 2, "whole_first": 3}
 QUIET: dict[str, Any] = {"evaluate": False, "calibrate": "none"}
 ADD = 20
 
@@ -43,7 +44,9 @@ def replaced(family: str) -> tuple[dict[str, Any], Replaced, Any, Any]:
     vocab = read_vocab(tokenizer, {})
     engine = load_tokenizer(tokenizer)
     counts = np.bincount(engine.encode(TEXT, add_special_tokens=False).ids, minlength=vocab.max_id + 1)
-    found = replace_tokens(tokenizer, vocab, counts, (), [TEXT], ADD, max_words=1, most_bytes=10**6)
+    found = replace_tokens(
+        tokenizer, vocab, counts, (), [TEXT], ADD, max_words=WORDS[family], most_bytes=10**6
+    )
     return tokenizer, found, engine, load_tokenizer(found.tokenizer)
 
 
@@ -100,6 +103,7 @@ def test_what_goes_is_useless_and_what_comes_saves_what_is_said(family: str) -> 
     assert not {vocab.bytes_of(i) for i in found.ids} & {then.bytes_of(i) for i in found.ids}
     assert not any(len(vocab.bytes_of(i)) == 1 or vocab.is_special(i) for i in found.ids)
     assert set(new) & set(found.ids)
+    assert max(len(then.bytes_of(i).split()) for i in found.ids) == WORDS[family]
 
 
 def text_file(folder: Path) -> Path:
