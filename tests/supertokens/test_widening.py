@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,14 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from real_tokenizers import tokenizer as published
+
 from tokswap import pretokenizers
-from tokswap.aliases import read_aliases
 from tokswap.sources import open_source
 from tokswap.supertokens.extend import Extended, digits_in, extend_bpe
 from tokswap.supertokens.widening import WHITE_SPACE, crossing_tokens, widen, widened_pattern
 from tokswap.tokenization import load_tokenizer
 from tokswap.tokenizer_traits import encode
-from tokswap.vocab import read_vocab, vocab_of
+from tokswap.vocab import read_vocab
 
 ONE_STEP = {
     "gpt2": pretokenizers.GPT2,
@@ -195,7 +200,7 @@ def test_what_joins_words_already_is_left_as_it_is() -> None:
         assert wide.tokenizer == tokenizer and not wide.why_not
 
 
-REAL = ("smollm2", "qwen3-tokenizer", "llama3-tokenizer")
+REAL = ("smollm2", "qwen3-tokenizer", "llama3-tokenizer", "gpt4o")
 
 
 @cache
@@ -203,12 +208,12 @@ def real(name: str) -> tuple[Any, Any, Extended, dict[str, Any]]:
     """Return engines before and after, what was learnt from the texts that come with tokswap, and the old tokenizer."""
     from tokswap.evaluation.texts import default_texts
 
-    assert name in read_aliases()
-    base = open_source(name, only_tokenizer=True)
+    tokenizer = published(name) if name == "gpt4o" else open_source(name, only_tokenizer=True).tokenizer
     blocks = ["".join(text.documents) for text in default_texts().values()]
-    found = extend_bpe(dict(base.tokenizer), vocab_of(base), blocks, 300, max_words=4, most_bytes=10**6)
+    vocab = read_vocab(tokenizer, {})
+    found = extend_bpe(tokenizer, vocab, blocks, 300, max_words=4, most_bytes=10**6)
     assert not found.within_words
-    return load_tokenizer(base.tokenizer), load_tokenizer(found.tokenizer), found, dict(base.tokenizer)
+    return load_tokenizer(tokenizer), load_tokenizer(found.tokenizer), found, dict(tokenizer)
 
 
 @pytest.mark.real
