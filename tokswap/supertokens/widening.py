@@ -109,7 +109,7 @@ def _last_cut(pre_tokenizer: Any) -> tuple[list[Mapping[str, Any]], str | None, 
         return [], None, {}
     if parts[-1].get("use_regex", True):
         return parts[:-1], GPT2_PATTERN, split(GPT2_PATTERN)
-    cut = parts[-2] if len(parts) > 1 else {}
+    cut: Mapping[str, Any] = parts[-2] if len(parts) > 1 else {}
     pattern = (cut.get("pattern") or {}).get("Regex")
     if cut.get("type") != "Split" or (cut.get("behavior"), bool(cut.get("invert"))) not in ALL_MATCHES:
         return [], None, {}
