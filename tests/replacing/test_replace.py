@@ -103,7 +103,8 @@ def test_what_goes_is_useless_and_what_comes_saves_what_is_said(family: str) -> 
     assert not {vocab.bytes_of(i) for i in found.ids} & {then.bytes_of(i) for i in found.ids}
     assert not any(len(vocab.bytes_of(i)) == 1 or vocab.is_special(i) for i in found.ids)
     assert set(new) & set(found.ids)
-    assert max(len(then.bytes_of(i).split()) for i in found.ids) == WORDS[family]
+    most = max(len(then.bytes_of(i).split()) for i in found.ids)
+    assert most == 1 if WORDS[family] == 1 else 1 < most <= WORDS[family]
 
 
 def text_file(folder: Path) -> Path:
