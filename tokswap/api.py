@@ -6,6 +6,7 @@ acceptance("smollm2-for-gemma3", "gemma3", against="smollm2")
 heal("gemma3-smollm2", out="gemma3-smollm2-healed", base="gemma3", budget="30m")
 leaderboard("leaderboard.yaml", out="leaderboard")
 trim("gemma3", ["texts/en/"], out="gemma3-english")
+replace_tokens("smollm2", ["texts/medicine/"], add=1000, out="smollm2-medicine")
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Progress = Callable[[str, int, int], None]
 
 def transplant(
     base: Source,
-    donor: Source,
+    donor: Source | None = None,
     *,
     out: Source | None = None,
     dry_run: bool = False,
@@ -39,6 +40,7 @@ def transplant(
 ) -> Report:
     """Move `base` onto the tokenizer of `donor`, write the new checkpoint to `out` and return what was done.
 
+    Without a donor `supertokens` more tokens are learnt from `supertoken_texts`, for the base's own tokenizer.
     `recipe_fields` are the other fields of a recipe: method, parameters, map, calibrate, untie, evaluate, seed, ….
     With `dry_run` nothing is written, and the report is the plan; `on_plan` gets the plan before the work begins.
     Raises TokswapError for whatever a person can mend; `out` is then absent or as it was.
@@ -46,7 +48,8 @@ def transplant(
     from tokswap.pipeline import run_recipe
     from tokswap.recipe import make_recipe
 
-    fields = {"base": fspath(base), "donor": fspath(donor), **recipe_fields}
+    named = {} if donor is None else {"donor": fspath(donor)}
+    fields = {"base": fspath(base), **named, **recipe_fields}
     if out is not None:
         fields["out"] = fspath(out)
     return run_recipe(
@@ -268,6 +271,51 @@ def trim(
         dry_run=dry_run,
         overwrite=overwrite,
         device=device,
+        on_progress=on_progress,
+    )
+
+
+def replace_tokens(
+    model: Source,
+    texts: Sequence[Source],
+    *,
+    add: int,
+    out: Source | None = None,
+    max_words: int = 1,
+    field: str = "text",
+    most_bytes: int = 100_000_000,
+    dry_run: bool = False,
+    overwrite: bool = False,
+    on_progress: Progress | None = None,
+    **recipe_fields: Any,
+) -> Report:
+    """Write `model` with `add` tokens that `texts` would use in the places of tokens that they don't, to `out`.
+
+    Sizes, and the ids and rows of all other tokens, stay. `texts`, `field`, `most_bytes` and `max_words` as for
+    `extend_tokenizer`. `recipe_fields` are those of a recipe that decide the new rows and how they are measured:
+    method, parameters, auxiliary, calibrate, calibration_texts (none: the beginnings of `texts`), evaluate,
+    evaluation_texts (none: those that come with tokswap), device, seed. With `dry_run` nothing is written. Raises
+    TokswapError for whatever a person can mend; `out` is then as it was.
+    """
+    from tokswap.corpora import open_corpora
+    from tokswap.evaluation.texts import load_texts
+    from tokswap.recipe import make_recipe
+    from tokswap.replacing import Learning, replace_in_checkpoint
+    from tokswap.sources import open_source
+
+    name = fspath(model)
+    fields = {"base": name, "donor": name, **recipe_fields}
+    recipe = make_recipe(fields if out is None else {**fields, "out": fspath(out)})
+    learning = Learning(add, max_words, most_bytes)
+    return replace_in_checkpoint(
+        recipe,
+        open_source(name, on_progress=on_progress),
+        open_corpora([fspath(text) for text in texts], field),
+        learning,
+        calibrated_on=load_texts([Path(path).expanduser() for path in recipe.calibration_texts]),
+        held_out=texts_of(recipe.evaluation_texts),
+        dry_run=dry_run,
+        overwrite=overwrite,
         on_progress=on_progress,
     )
 

@@ -49,7 +49,7 @@ Made by tokswap {__version__} with the method `{plan.method.name}` ({parameters}
 | unused | {counts["unused"]:,} |
 | all | {plan.alignment.rows:,} |
 
-{_calibration(calibration)}
+{calibration_sentences(calibration)}
 
 As with the base, a text {begins}.
 `recipe.yaml` repeats the run; `tokswap.json` lists every file with its sha256 and what was proved when it was
@@ -64,7 +64,8 @@ tokenizer = AutoTokenizer.from_pretrained(".")
 """
 
 
-def _calibration(kind: str) -> str:
+def calibration_sentences(kind: str) -> str:
+    """Return what a card says of a kind of calibration."""
     if kind == "none":
         return "Output rows were not calibrated."
     return " ".join([SHIFTED, *(STAGES[stage] for stage in calibration_stages(kind))])

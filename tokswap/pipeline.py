@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from tokswap.calibration_report import calibration_facts, calibration_figures, c
 from tokswap.card import model_card
 from tokswap.checkpoint import Checkpoint, open_checkpoint, read_embeddings
 from tokswap.commit import check_output, write
+from tokswap.corpora import Corpus, open_corpora
 from tokswap.device import choose_device
 from tokswap.errors import TokswapError
 from tokswap.evaluation.attach import with_evaluation
@@ -43,6 +44,7 @@ from tokswap.provenance import input_hashes
 from tokswap.recipe import Recipe
 from tokswap.report import Figure, Report
 from tokswap.sources import open_source, public_name
+from tokswap.supertokens.donor import calibration_texts, learnt_donor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +54,7 @@ Progress = Callable[[str, int, int], None]
 # Bytes read of each text that comes with tokswap. Three numbers are calibrated, for which some 3,000 states are plenty;
 # the figures after a transplant are a first look in a minute or two, and `tokswap evaluate` reads all.
 DEFAULT_TEXT_BYTES = {"calibration": 1800, "evaluation": 4000}
-TEXT_FIELDS = ("calibration_texts", "evaluation_texts", "parallel_texts")
+TEXT_FIELDS = ("calibration_texts", "evaluation_texts", "parallel_texts", "supertoken_texts")
 
 
 def run_recipe(
@@ -69,12 +71,12 @@ def run_recipe(
     folder is then absent or as it was.
     """
     # A text that can't be read is found now, not after the checkpoint is written.
-    learns = bool(calibration_stages(recipe.calibrate))
-    calibration_texts = _texts(recipe.calibration_texts, "calibration", all_of_it=learns)
+    corpora = open_corpora(recipe.supertoken_texts)
+    calibrated_on = _calibration_texts(recipe, corpora)
     parallel = read_parallel([Path(p).expanduser() for p in recipe.parallel_texts])
     evaluation_texts = _texts(recipe.evaluation_texts, "evaluation")
     base = open_source(recipe.base, only_headers=dry_run, on_progress=on_progress)
-    donor = open_source(recipe.donor, weights=False, only_headers=dry_run, on_progress=on_progress)
+    donor = _donor(recipe, base, corpora, only_headers=dry_run, on_progress=on_progress)
     plan = make_plan(recipe, base, donor, evaluation_texts)
     gguf = plan_beside(plan, _new_tokenizer(plan)) if recipe.gguf else None
     if gguf is not None:
@@ -85,14 +87,38 @@ def run_recipe(
     out = _out_folder(recipe, base, overwrite=overwrite)
     if on_plan is not None:
         on_plan(plan_report(plan))
-    made = _initialise(plan, parallel, on_progress)
-    calibrated = calibrate(plan, made.rows, calibration_texts, _new_tokenizer(plan), on_progress=on_progress)
+    made = initialise_plan(plan, parallel, on_progress)
+    calibrated = calibrate(plan, made.rows, calibrated_on, _new_tokenizer(plan), on_progress=on_progress)
     written = _write(plan, made, calibrated, gguf, out, overwrite=overwrite, on_progress=on_progress)
     report = _report(plan, made, calibrated, written, out)
     del made, calibrated  # the tables are on disk now; evaluation needs the room
     if not recipe.evaluate:
         return report
     return _measure(report, base, out, evaluation_texts, recipe.device, on_progress)
+
+
+def _donor(
+    recipe: Recipe,
+    base: Checkpoint,
+    corpora: Sequence[Corpus],
+    *,
+    only_headers: bool,
+    on_progress: Progress | None,
+) -> Checkpoint:
+    """Return the donor: the one that is named, or the base's own tokenizer with what it learns from the corpora."""
+    if recipe.supertokens is None:
+        return open_source(recipe.donor, weights=False, only_headers=only_headers, on_progress=on_progress)
+    return learnt_donor(
+        base, corpora, recipe.supertokens, max_words=recipe.max_words, on_progress=on_progress
+    )
+
+
+def _calibration_texts(recipe: Recipe, corpora: Sequence[Corpus]) -> Mapping[str, Text]:
+    """Return the person's own texts, or what tokens were learnt from, or the texts that come with tokswap."""
+    stages = bool(calibration_stages(recipe.calibrate))
+    if corpora and not recipe.calibration_texts:
+        return calibration_texts(corpora, stages=stages)
+    return _texts(recipe.calibration_texts, "calibration", all_of_it=stages)
 
 
 def _out_folder(recipe: Recipe, base: Checkpoint, *, overwrite: bool) -> Path:
@@ -114,7 +140,8 @@ def _refusal(recipe: Recipe, base: Checkpoint, *, overwrite: bool) -> tuple[str,
     return ()
 
 
-def _initialise(plan: Plan, parallel: Lines | None, on_progress: Progress | None) -> Initialised:
+def initialise_plan(plan: Plan, parallel: Lines | None, on_progress: Progress | None) -> Initialised:
+    """Make the rows of a plan by its method; `parallel` are the lines for a method that uses parallel text."""
     base = plan.base
     tokens = [plan.new_vocab.bytes_of(int(i)) for i in plan.alignment.new_ids]
     pieces = spell(base.tokenizer, plan.base_vocab, tokens)
@@ -230,7 +257,9 @@ def _resolved(plan: Plan) -> dict[str, Any]:
     sources = {name: _portable(getattr(recipe, name)) for name in named}
     texts = {name: [_portable(p) for p in getattr(recipe, name)] for name in TEXT_FIELDS}
     chosen = {"method": plan.method.name, "parameters": dict(plan.parameters)}
-    return recipe.model_copy(update={**sources, **texts, **chosen}).model_dump(exclude={"out"})
+    # A donor that was learnt has no name of its own: a recipe that is repeated on another base learns another.
+    left_out = {"out"} if recipe.supertokens is None else {"out", "donor"}
+    return recipe.model_copy(update={**sources, **texts, **chosen}).model_dump(exclude=left_out)
 
 
 def _portable(path: str) -> str:

@@ -79,7 +79,7 @@ def make_plan(
         alignment = silenced(
             alignment, out_of_use(tokenizer.tokenizer, new_vocab, alignment.new_ids.tolist())
         )
-    method, parameters, reason = _choose_method(recipe, donor, alignment)
+    method, parameters, reason = choose_method(recipe, donor, alignment)
     hypernet = _hypernet(method, recipe, base, base_vocab)
     if hypernet is not None and recipe.predict_all:
         alignment = with_everything_new(alignment, new_vocab)
@@ -318,9 +318,10 @@ def _align(recipe: Recipe, base_side: tuple[Checkpoint, Vocab], side: tuple[Chec
     return first if rows == first.rows else align(base, new, overrides=overrides, rows=rows)
 
 
-def _choose_method(
+def choose_method(
     recipe: Recipe, donor: Checkpoint, alignment: Alignment
 ) -> tuple[Method, Mapping[str, Any], str]:
+    """Return the method, its parameters and why; raises TokswapError for a method that lacks what it looks at."""
     if recipe.method != "auto":
         method = get_method(recipe.method)
         if method.parallel and not recipe.parallel_texts:

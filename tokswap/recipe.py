@@ -42,6 +42,11 @@ class Recipe(BaseModel):
     draft: bool = Field(
         default=False, description="the donor is the target of speculative decoding: ids and size exactly its"
     )
+    supertokens: int | None = Field(
+        default=None, ge=1, description="tokens that the base's own tokenizer gets more, learnt from text"
+    )
+    supertoken_texts: list[str] = Field(default_factory=list)
+    max_words: int = Field(default=1, ge=1, description="words in a supertoken at most")
     method: str = "auto"
     parameters: dict[str, Any] = Field(default_factory=dict)
     hypernet: str | None = Field(
@@ -87,6 +92,8 @@ def make_recipe(fields: Mapping[str, Any]) -> Recipe:
     """
     hints: list[str] = []
     sentences: list[str] = []
+    if fields.get("supertokens") is not None and not fields.get("donor"):
+        fields = {**fields, "donor": fields.get("base")}
     recipe, parameters = None, dict[str, Any]()
     try:
         recipe = Recipe.model_validate(dict(fields))
@@ -103,7 +110,29 @@ def make_recipe(fields: Mapping[str, Any]) -> Recipe:
         hints.append(error.hint)
     if recipe is None:
         raise InvalidFieldsError("the recipe is not right", sentences, "; ".join(hints))
+    _check_learning(recipe)
     return recipe.model_copy(update={"parameters": parameters})
+
+
+def _check_learning(recipe: Recipe) -> None:
+    """Refuse tokens that can't be learnt: their donor is the base, and they need text."""
+    if recipe.supertokens is None:
+        if recipe.supertoken_texts or recipe.max_words > 1:
+            raise TokswapError(
+                "supertoken_texts and max_words say what supertokens are learnt from, and none are asked for",
+                "give their number with --supertokens",
+            )
+        return
+    if not recipe.supertoken_texts:
+        raise TokswapError(
+            "supertokens are learnt from text, and none was given",
+            "name what to learn from with --text, as in --supertokens 2000 --text texts/en",
+        )
+    if recipe.draft or recipe.donor != recipe.base:
+        raise TokswapError(
+            "supertokens go on from the base's own tokenizer, and another donor was named",
+            "leave the donor out; `tokswap supertokens extend` writes a tokenizer.json that can be one",
+        )
 
 
 def _parameters(method: object, given: object) -> dict[str, Any]:

@@ -8,6 +8,7 @@ wrong. An `auto_map` entry without classes makes it read the file as it is.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,9 @@ PROBES = (
     "e\u0301 ﬁ ½ Ⅳ “quotes” — … \u00a0nbsp\u200bzero",
     "🙂👩‍👩‍👧‍👦 <|im_start|>user </s> <bos> [INST]",
 )
+SPACE = re.compile("[Ġ▁]")  # as byte-level and SentencePiece tokenizers spell it
+INNER_SPACE = re.compile("[A-Za-z,.][Ġ▁][A-Za-z]")
+MOST_SUPERWORDS = 50
 READS_THE_FILE: Mapping[str, Any] = {
     "AutoTokenizer": ["", ""]
 }  # no names; None is what transformers 4 chokes on
@@ -60,12 +64,21 @@ def disagreement(files: Mapping[str, bytes]) -> str:
             loaded: Any = AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
+            for probe in (*PROBES, *superwords(expected.get_vocab())):
+                if list(loaded(probe).input_ids) != expected.encode(probe).ids:
+                    return f"it reads {probe[:20]!r} otherwise"
         except Exception as error:  # whatever transformers raises, the answer is the same
             return f"it fails with {type(error).__name__}"
-        for probe in PROBES:
-            if list(loaded(probe).input_ids) != expected.encode(probe).ids:
-                return f"it reads {probe[:20]!r} otherwise"
     return ""
+
+
+def superwords(vocab: Mapping[str, int], most: int = MOST_SUPERWORDS) -> list[str]:
+    """Return texts of tokens that hold a space between words, the last ones of a vocabulary (spelling → id).
+
+    Whoever cuts at words before merging never yields them, which no other probe shows.
+    """
+    found = [(i, SPACE.sub(" ", text)) for text, i in vocab.items() if INNER_SPACE.search(text)]
+    return [text for _, text in sorted(found)[-most:]]
 
 
 def check_ids(tokenizer: Mapping[str, Any], rows: int) -> None:

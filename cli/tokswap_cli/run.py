@@ -43,7 +43,7 @@ def _checked(fields: Mapping[str, Any]) -> Recipe:
             f"name one with --{name}, as in --{name} smollm2, or take a recipe with -c",
         )
         for name in ("base", "donor")
-        if not fields.get(name)
+        if not fields.get(name) and not (name == "donor" and fields.get("supertokens"))
     ]
     try:
         recipe = make_recipe({"base": "", "donor": "", **fields})

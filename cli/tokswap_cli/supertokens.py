@@ -66,6 +66,15 @@ MostBytes = Annotated[
         help="Bytes of text that are held in memory, e.g. --max-bytes 20000000; larger texts are thinned out.",
     ),
 ]
+MaxWords = Annotated[
+    int,
+    typer.Option(
+        "--max-words",
+        metavar="N",
+        min=1,
+        help="Words in a new token at most, e.g. --max-words 3; 1 keeps them within words.",
+    ),
+]
 MOST_BYTES = 100_000_000
 WAYS = (
     ("train --style superbpe", "a new one: words first, then what stands between them"),
@@ -180,15 +189,7 @@ def extend(
     add: Annotated[int, typer.Option("--add", metavar="N", help="Tokens to add, e.g. --add 4000.")],
     text: Texts = None,
     out: Out = None,
-    max_words: Annotated[
-        int,
-        typer.Option(
-            "--max-words",
-            metavar="N",
-            min=1,
-            help="Words in a token at most, e.g. --max-words 3; 1 where the tokenizer cuts at words before it merges.",
-        ),
-    ] = 1,
+    max_words: MaxWords = 1,
     held_out: HeldOut = None,
     field: Field = "text",
     most_bytes: MostBytes = MOST_BYTES,

@@ -15,6 +15,7 @@ EPILOG = options.examples(
     "tokswap transplant --base gemma3 --donor smollm2 --dry-run",
     "tokswap transplant --base gemma3 --donor smollm2 --out gemma3-smollm2 --method omp --set k=8",
     "tokswap transplant --base smollm2 --for-draft-of gemma3 --out smollm2-for-gemma3",
+    "tokswap transplant --base smollm2 --supertokens 2000 --text texts/medicine --out smollm2-medicine",
     "tokswap evaluate gemma3-smollm2 --against gemma3",
 )
 SOURCE = "a folder, a .gguf, an alias of `tokswap models` or a Hub id org/name@revision"
@@ -45,6 +46,34 @@ def transplant(
             metavar="TARGET",
             help="In place of --donor: the model that --base is to draft for. Ids, size and special tokens become "
             "exactly its own, e.g. --for-draft-of gemma3.",
+        ),
+    ] = None,
+    supertokens: Annotated[
+        int | None,
+        typer.Option(
+            "--supertokens",
+            metavar="N",
+            min=1,
+            help="In place of --donor: the base's own tokenizer, with N tokens more that it learns from --text, e.g. "
+            "--supertokens 2000.",
+        ),
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--text",
+            metavar="FILES",
+            help="What supertokens are learnt from: a file, a folder or a pattern of plain text, .jsonl or .parquet, "
+            "e.g. --text texts/medicine; may be repeated.",
+        ),
+    ] = None,
+    max_words: Annotated[
+        int | None,
+        typer.Option(
+            "--max-words",
+            metavar="N",
+            min=1,
+            help="Words in a supertoken at most (default: 1), e.g. --max-words 4.",
         ),
     ] = None,
     out: Annotated[
@@ -194,6 +223,9 @@ def transplant(
     flags = {
         "base": base,
         **_target(donor, for_draft_of),
+        "supertokens": supertokens,
+        "supertoken_texts": text,
+        "max_words": max_words,
         "out": out,
         "method": method,
         "hypernet": hypernet,
@@ -249,7 +281,10 @@ def recipe_fields(
     if given.get("method", fields.get("method")) != fields.get("method"):
         fields.pop("parameters", None)
     fields |= given
-    for name, added in (("parameters", {k: _value(v) for k, v in parameters.items()}), ("map", dict(maps))):
+    for name, added in (
+        ("parameters", {k: parameter(v) for k, v in parameters.items()}),
+        ("map", dict(maps)),
+    ):
         if added:
             before = fields.get(name)
             fields[name] = {**before, **added} if isinstance(before, dict) else added
@@ -268,6 +303,6 @@ def assignments(option: str, texts: Iterable[str] | None) -> dict[str, str]:
     return out
 
 
-def _value(text: str) -> str | None:
+def parameter(text: str) -> str | None:
     """Return a parameter's value; its method's types make numbers of texts, but None they can't."""
     return None if text.lower() in ("none", "null") else text

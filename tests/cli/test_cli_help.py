@@ -44,6 +44,7 @@ def test_the_tree_is_what_is_documented() -> None:
         "heal",
         "hypernet",
         "trim",
+        "replace",
         "verify",
         "restore",
         "doctor",

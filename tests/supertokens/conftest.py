@@ -1,6 +1,7 @@
-"""Modules of this folder and of the tests can be imported by its tests."""
+"""Modules of this folder, of the tests and of the evaluation tests can be imported by its tests."""
 
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(Path(__file__).parent), str(TESTS), str(TESTS / "evaluation")]

@@ -84,9 +84,9 @@ def test_what_it_saves_is_what_the_text_then_takes(family: str) -> None:
     assert any(len(token) > 5 for token in tokens)
 
 
-def test_words_are_joined_where_the_tokenizer_does_not_cut_them() -> None:
-    """SentencePiece merges whole lines; byte-level BPE is cut into words first, and stays within them."""
-    for family, longest in (("sentencepiece", 3), ("byte_level", 1)):
+def test_words_are_joined() -> None:
+    """SentencePiece merges whole lines; byte-level BPE is cut into words first, and is widened."""
+    for family, longest in (("sentencepiece", 3), ("byte_level", 3)):
         _, found = extended(family, max_words=3, add=200)
         vocab = read_vocab(found.tokenizer, {})
         tokens = [vocab.bytes_of(i) for i in found.added]

@@ -36,9 +36,13 @@ def extension_tables(report: Report) -> list[Table]:
         for name, figure in figures.items()
     ]
     rows.append(("new tokens, as", listed(facts["examples"])))
-    points = tuple((f"{int(n):,}", f"{100 * saved:.2f} %") for n, saved in facts["curve"])
-    curve = Table("What they save of the text", ("tokens added", "tokens saved"), points, "rr")
-    return [pairs("Tokenizer", rows), curve, _beside(report, "base")]
+    return [pairs("Tokenizer", rows), curve_table(report), _beside(report, "base")]
+
+
+def curve_table(report: Report) -> Table:
+    """Return what more and more new tokens save of the text that they were learnt from."""
+    points = tuple((f"{int(n):,}", f"{100 * saved:.2f} %") for n, saved in report.facts["curve"])
+    return Table("What they save of the text", ("tokens added", "tokens saved"), points, "rr")
 
 
 def _beside(report: Report, other: str) -> Table:

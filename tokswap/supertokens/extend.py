@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tokswap.errors import TokswapError
 from tokswap.supertokens.encoding import Say, after_colons, after_lines, encode_text, words_in
 from tokswap.supertokens.merging import MergeTrainer
+from tokswap.supertokens.widening import Widened, widen
 from tokswap.vocab import Kind, Vocab
 
 DIGITS = re.compile(rb"[0-9]+")
@@ -25,13 +26,17 @@ MAX_WORDS = 1
 
 @dataclass(frozen=True)
 class Extended:
-    """The longer tokenizer.json; `added` ids; `saved` Int64[added] tokens of the text that each saves, of `tokens`."""
+    """The longer tokenizer.json; `added` ids; `saved` Int64[added] tokens of the text that each saves, of `tokens`.
+
+    `read` bytes of text were read. `within_words` says why the tokens stay within words where they need not have.
+    """
 
     tokenizer: Mapping[str, Any]
     added: tuple[int, ...]
     saved: NDArray[np.int64]
     tokens: int
     read: int
+    within_words: str = ""
 
     @property
     def suggested(self) -> int:
@@ -56,8 +61,9 @@ def extend_bpe(
 ) -> Extended:
     """Add up to `add` tokens that are frequent in the text, each of at most `max_words` words.
 
-    Where the tokenizer cuts words apart before it merges, no token can cross them, whatever `max_words` says. Numbers
-    stay as long in a token as they were. Raises TokswapError for a tokenizer that isn't BPE.
+    For tokens of several words a byte-level tokenizer is widened first (`tokswap.supertokens.widening`); where it can't
+    be, `within_words` of the result says why, and tokens stay within words. Numbers stay as long in a token as they
+    were. Raises TokswapError for a tokenizer that isn't BPE.
     """
     model = tokenizer["model"]
     if model.get("type", "BPE") != "BPE" or "merges" not in model or model.get("continuing_subword_prefix"):
@@ -65,6 +71,8 @@ def extend_bpe(
             "only BPE with merges that spell their tokens alike everywhere can go on merging",
             "give another base, or train a tokenizer with `tokswap supertokens train`",
         )
+    widened = widen(tokenizer, vocab) if max_words > 1 else Widened(tokenizer)
+    tokenizer = widened.tokenizer
     text = encode_text(tokenizer, blocks, most_bytes, on_progress)
     texts = _texts(tokenizer, vocab)
     breaks = text.breaks | after_colons(text.symbols, texts) | after_lines(text.symbols, texts)
@@ -88,7 +96,8 @@ def extend_bpe(
         if result >= before:
             saved[result - before] += joined
     longer = _with_merges(tokenizer, vocab, merges)
-    return Extended(longer, tuple(range(before, len(texts))), saved, tokens, text.read)
+    added = tuple(range(before, len(texts)))
+    return Extended(longer, added, saved, tokens, text.read, widened.why_not)
 
 
 def digits_in(text: bytes) -> int:

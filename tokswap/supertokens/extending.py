@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -66,13 +67,24 @@ def extend_tokenizer(
 def _report(
     base: Checkpoint, reader: Reader, found: Extended, add: int, out: Path, held_out: Mapping[str, Text]
 ) -> Report:
-    vocab = read_vocab(found.tokenizer, base.tokenizer_config, base.config, base.generation_config, rows=None)
-    new = Reader(load_tokenizer(found.tokenizer, "the new tokenizer"), vocab)
+    new, figures, facts = describe(base, found.tokenizer, found)
+    figures = {"base_tokens": Figure(len(reader.vocab), "tokens"), **figures}
+    figures["added"] = replace(figures["added"], note="ids behind all others")
+    facts = {"base": base.source, "out": str(out), **facts}
+    texts = measure(new, {"base": reader}, held_out)
+    return Report("extension", facts, figures, {"texts": texts}, found_warnings(found, add))
+
+
+def describe(
+    base: Checkpoint, tokenizer: Mapping[str, Any], found: Extended
+) -> tuple[Reader, dict[str, Figure], dict[str, Any]]:
+    """Return a reader of the new tokenizer, figures and facts of what was learnt; `found.added` are ids of it."""
+    vocab = read_vocab(tokenizer, base.tokenizer_config, base.config, base.generation_config, rows=None)
+    new = Reader(load_tokenizer(tokenizer, "the new tokenizer"), vocab)
     tokens = [vocab.bytes_of(i) for i in found.added]
     lost = set(unreachable(new.engine, vocab).unreachable) & set(found.added)
     figures = {
-        "base_tokens": Figure(len(reader.vocab), "tokens"),
-        "added": Figure(len(found.added), "tokens", note="ids behind all others"),
+        "added": Figure(len(found.added), "tokens"),
         "superwords": Figure(
             sum(words_in(token) > 1 for token in tokens), "tokens", note="of two words or more"
         ),
@@ -81,15 +93,14 @@ def _report(
         "saved": Figure(int(found.saved.sum()) / max(found.tokens, 1), "share", note="of the text's tokens"),
         "suggested": Figure(found.suggested, "tokens", note="where the curve of what is saved bends most"),
     }
-    facts = {
-        "base": base.source,
-        "out": str(out),
-        "curve": _curve(found),
-        "examples": [escape(token) for token in tokens[:EXAMPLES]],
-    }
-    few = [f"the text yields {len(found.added):,} tokens only: no other pair stands in it twice"]
-    texts = measure(new, {"base": reader}, held_out)
-    return Report("extension", facts, figures, {"texts": texts}, tuple(few[: len(found.added) < add]))
+    return new, figures, {"curve": _curve(found), "examples": [escape(token) for token in tokens[:EXAMPLES]]}
+
+
+def found_warnings(found: Extended, add: int) -> tuple[str, ...]:
+    """Warn where the text yielded fewer tokens than were asked for, or none of several words."""
+    few = f"the text yields {len(found.added):,} tokens only: no other pair stands in it twice"
+    within = f"the new tokens stay within words, whatever --max-words says: {found.within_words}"
+    return (*[few] * (len(found.added) < add), *[within] * bool(found.within_words))
 
 
 def _curve(found: Extended) -> list[list[float]]:

@@ -99,11 +99,13 @@ def trim_checkpoint(
             f"{size.keep:,} tokens can't be kept: the vocabulary has {len(vocab):,}",
             "give a smaller --keep, or leave it out to keep what the text needs",
         )
-    before = _count(base.tokenizer, corpora, vocab.max_id + 1, "count", on_progress)
+    before = count_corpora(base.tokenizer, corpora, vocab.max_id + 1, "count", on_progress)
     kept = _choose(base, vocab, before, size)
     ids = new_ids(kept.ids, base, keep_ids=size.keep_ids, multiple=size.multiple)
     plan = trim_plan(base, vocab, ids, out=None if out is None else str(out), device=device)
-    after = _count(plan.tokenizer.tokenizer, corpora, plan.new_vocab.max_id + 1, "count again", on_progress)
+    after = count_corpora(
+        plan.tokenizer.tokenizer, corpora, plan.new_vocab.max_id + 1, "count again", on_progress
+    )
     report = trim_report(plan, kept, before, after)
     if dry_run or out is None:
         return report
@@ -112,13 +114,14 @@ def trim_checkpoint(
     return _measure(report, base, out, texts, device, on_progress) if evaluate else report
 
 
-def _count(
+def count_corpora(
     tokenizer: Mapping[str, Any],
     corpora: Sequence[Corpus],
     size: int,
     stage: str,
     on_progress: Progress | None,
 ) -> dict[str, Counted]:
+    """Count the tokens of each corpus by id (below `size`); raises TokswapError for one without text."""
     engine = load_tokenizer(tokenizer)
     total = sum(corpus.size for corpus in corpora)
     out: dict[str, Counted] = {}
@@ -139,22 +142,27 @@ def _count(
 
 def _choose(base: Checkpoint, vocab: Vocab, before: Mapping[str, Counted], size: Size) -> Kept:
     counts = np.sum([counted.counts for counted in before.values()], axis=0)
-    processors = [read_json(path) for name in PROCESSOR_FILES if (path := base.folder / name).is_file()]
-    mentioned = json.dumps(
-        [base.tokenizer_config.get(key) for key in ("chat_template", "additional_special_tokens")],
-        ensure_ascii=False,
-    )
-    configs = (base.config, base.generation_config, *processors)
     coverage = DEFAULT_COVERAGE if size.coverage is None else size.coverage
     return choose_kept(
         counts,
-        protected_ids(vocab, base.tokenizer, configs, mentioned),
+        protected_in(base, vocab),
         needs_of(base.tokenizer),
         groups_of(vocab),
         coverage=coverage,
         keep=size.keep,
         candidates=[i for i in vocab.ids.tolist() if not vocab.is_special(i)],
     )
+
+
+def protected_in(base: Checkpoint, vocab: Vocab) -> set[int]:
+    """Return the ids of a checkpoint that always stay, by its tokenizer and all its configurations."""
+    processors = [read_json(path) for name in PROCESSOR_FILES if (path := base.folder / name).is_file()]
+    mentioned = json.dumps(
+        [base.tokenizer_config.get(key) for key in ("chat_template", "additional_special_tokens")],
+        ensure_ascii=False,
+    )
+    configs = (base.config, base.generation_config, *processors)
+    return protected_ids(vocab, base.tokenizer, configs, mentioned)
 
 
 def _write(
