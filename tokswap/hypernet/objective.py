@@ -127,7 +127,7 @@ class Objective:
         with torch.no_grad():
             tables = student.tables(vocabulary, rows.to(self.material.device))
             nats = -sum(
-                float(student.read(tables, columns, reader.tokenize(text))[0].sum())
+                float(student.read(tables, columns, reader.tokenize(text).ids)[0].sum())
                 for text in stream.held_out
             )
         return nats / (sum(len(text.encode()) for text in stream.held_out) * math.log(2))
@@ -149,9 +149,9 @@ class Objective:
         read = batch.read[part]
         tables = student.tables(batch.vocabulary, batch.rows)
         if stage is Stage.LM:
-            return cross_entropy(student.read(tables, batch.columns, read)[0])
+            return cross_entropy(student.read(tables, batch.columns, read.ids)[0])
         layer = student.third
-        log_probs, states = student.read(tables, batch.columns, read, layer=layer)
+        log_probs, states = student.read(tables, batch.columns, read.ids, layer=layer)
         assert states is not None
         own = student.arm.tokenize(batch.texts[part])
         mine, theirs = _at_common_ends(read, states, own, student.own_states(own, layer))
