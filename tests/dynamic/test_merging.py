@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tokswap.dynamic.merging import Merges, find_merges, merged
@@ -47,6 +47,7 @@ def by_counting(
     return pairs, words
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(WORDS, st.integers(0, 12), st.sampled_from([None, 2, 3]))
 def test_merges_are_those_of_counting_anew(
     words: list[tuple[int, ...]], count: int, longest: int | None
@@ -57,6 +58,7 @@ def test_merges_are_those_of_counting_anew(
     assert found.apply(words) == expected
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(WORDS, WORDS)
 def test_other_text_keeps_its_words_and_their_base_ids(
     words: list[tuple[int, ...]], other: list[tuple[int, ...]]
