@@ -150,6 +150,17 @@ def train(
             help="A JSON line for each step and look (default: log.jsonl in the folder).",
         ),
     ] = None,
+    tensorboard: Annotated[
+        str | None,
+        typer.Option(
+            "--tensorboard",
+            metavar="DIR",
+            help="The same as curves for TensorBoard, which must be installed, e.g. --tensorboard runs/h.",
+        ),
+    ] = None,
+    autocast: Annotated[
+        bool, typer.Option("--autocast", help="Let the hypernetwork compute in bf16 too, beside --dtype.")
+    ] = False,
     dtype: Annotated[
         str,
         typer.Option("--dtype", metavar="NAME", help="What the frozen base computes in: auto, bf16 or fp32."),
@@ -167,10 +178,11 @@ def train(
     The same command goes on where a stopped one was, and ends in the same bytes. Under `accelerate launch` the parts
     of a step are shared among GPUs.
     """
-    output.begin(quiet=quiet, as_json=as_json)
     from tokswap.display.hypernet import training_tables
     from tokswap.hypernet.train import train_hypernet
+    from tokswap.hypernet.training import process
 
+    output.begin(quiet=quiet or process()[0] > 0, as_json=as_json)
     with progress(("train",)) as on_progress:
         result = train_hypernet(
             base,
@@ -189,6 +201,8 @@ def train(
             pieces=pieces,
             negatives=negatives,
             log=log,
+            tensorboard=tensorboard,
+            autocast=autocast,
             dtype=dtype,
             seed=seed,
             device=device or "auto",
@@ -196,6 +210,8 @@ def train(
             on_plan=_announce,
             on_progress=on_progress,
         )
+    if process()[0]:  # one of many speaks for all
+        return
     output.show(result, training_tables(result))
     written = str(result.facts["out"])
     output.message(f"written: {written}")

@@ -41,7 +41,7 @@ def test_under_its_own_tokenizer_the_base_is_itself(how: dict[str, Any], tmp_pat
     width = 32 if made.tied else 64
     tables = made.tables(vocabulary, torch.zeros(0, width))
     with torch.no_grad():
-        found, states = made.read(tables, all_columns(vocabulary), read, layer=made.third)
+        found, states = made.read(tables, all_columns(vocabulary), read.ids, layer=made.third)
         ids = torch.tensor([[made.arm.start_id, *read.ids]])
         out = made.lm.model(ids, output_hidden_states=True)
     # The columns are the start token, which is a shared token as well, and those of the tokenizer.
@@ -66,7 +66,7 @@ def test_a_sampled_softmax_is_the_full_one_where_all_are_drawn_or_all_are_alike(
 
     def log_probs(columns: Any) -> torch.Tensor:
         tables = made.tables(vocabulary, rows[columns.predicted])
-        return made.read(tables, columns, read)[0].detach()
+        return made.read(tables, columns, read.ids)[0].detach()
 
     full = log_probs(all_columns(vocabulary))
     for negatives in (1, 20, 10_000):
@@ -80,7 +80,7 @@ def test_gradients_reach_the_predicted_rows_and_nothing_else(tmp_path: Path) -> 
     read = vocabulary.reader().tokenize(TEXT)
     columns = sampled_columns(vocabulary, [read], 5, [0])
     rows = torch.zeros(len(columns.predicted), 64, requires_grad=True)
-    made.read(made.tables(vocabulary, rows), columns, read)[0].sum().backward()
+    made.read(made.tables(vocabulary, rows), columns, read.ids)[0].sum().backward()
     assert rows.grad is not None and bool((rows.grad[:, 32:].abs().sum(1) > 0).all())
     assert all(p.grad is None for p in made.lm.model.parameters())
 

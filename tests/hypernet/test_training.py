@@ -14,7 +14,7 @@ from tiny_models import byte_level, checkpoint
 from tokswap.checkpoint import open_checkpoint
 from tokswap.commit_files import System
 from tokswap.errors import TokswapError
-from tokswap.hypernet import places, training
+from tokswap.hypernet import objective, places, training
 from tokswap.hypernet.files import load_hypernet
 from tokswap.hypernet.objective import Objective
 from tokswap.hypernet.settings import Stage, make_settings, parse_stage
@@ -230,6 +230,18 @@ def test_parts_of_a_step_add_up_to_the_step(base: Path, text: Path, tmp_path: Pa
         for name in ("one", "two")
     ]
     assert losses[0] == pytest.approx(losses[1]) and one.facts["looks"][-1] == two.facts["looks"][-1]
+
+
+def test_rows_made_in_blocks_and_again_for_their_gradient_are_the_same_step(
+    base: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(base, tmp_path / "one", text, ["lm=2", "distil=1"])
+    monkeypatch.setattr(objective, "ROWS_AT_ONCE", 7)
+    trained(base, tmp_path / "blocks", text, ["lm=2", "distil=1"])
+    one, blocks = (load_hypernet(tmp_path / name).network.state_dict() for name in ("one", "blocks"))
+    assert any(bool(tensor.ne(one[name]).any()) for name, tensor in blocks.items()), "sums in another order"
+    for name, tensor in one.items():
+        torch.testing.assert_close(blocks[name], tensor, rtol=1e-3, atol=1e-4)
 
 
 def test_another_run_does_not_take_over_a_state_and_an_output_is_not_overwritten(

@@ -9,6 +9,7 @@ from tokswap.errors import TokswapError
 from tokswap.healing.memory import LIVE_WIDTHS
 from tokswap.healing.snippets import SNIPPET_BYTES
 from tokswap.hypernet.config import HypernetConfig
+from tokswap.hypernet.objective import ROWS_AT_ONCE
 from tokswap.hypernet.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,12 +51,12 @@ def estimate(
     columns = max(settings.pieces, donated)
     if dtype is not None:
         drawn = settings.negatives + settings.step_bytes // TOKEN_BYTES
-        positions = max(positions, min(drawn, columns))
+        positions = max(positions, min(drawn, columns, ROWS_AT_ONCE))
     widths = 2 * config.row_width + LAYER_WIDTHS * config.hn_n_layers * config.hn_hidden_size
     out = {
         "base_embeddings": tables,
         "trained": COPIES * 4 * parameters_of(config),
-        "hypernet_activations": 4 * positions * (config.hn_surface_maxlen + 1) * widths,
+        "hypernet_activations": 4 * positions * MEAN_POSITIONS * widths,
     }
     if dtype is None:
         return out
@@ -82,7 +83,8 @@ def operations(base: Checkpoint, config: HypernetConfig, settings: Settings, *, 
     body -= base.rows * base.hidden_size * (1 if base.tied else 2)
     head = settings.pieces * base.hidden_size
     predicted = min(settings.negatives + tokens, settings.pieces)
-    return float(4 * tokens * (body + head) + per_row * predicted)
+    again = 8 / 6 if predicted > ROWS_AT_ONCE else 1
+    return float(4 * tokens * (body + head) + again * per_row * predicted)
 
 
 def require_memory(parts: dict[str, int], device: torch.device) -> None:

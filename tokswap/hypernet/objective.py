@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from tokswap.hypernet.streams import Stream
 
 
+ROWS_AT_ONCE = 4096
+"""Rows of text whose graph is kept; more are made in blocks of so many, and made again for their gradient."""
+
+
 @dataclass(frozen=True)
 class Material:
     """What is learnt from: the base's rows Float[V w], its `usable` ids Int[m], pairs, and text with a student."""
@@ -43,14 +47,18 @@ class Material:
 
 @dataclass(frozen=True)
 class Batch:
-    """The texts of a step, read by `vocabulary`; `made` Float[p w] are predicted rows, `rows` their values, a leaf."""
+    """The texts of a step, read by `vocabulary`; `rows` Float[p w] are predicted from `pieces`, a leaf of their values.
+
+    `made` is what they were taken from, with the graph of its making, and None where it is made again in blocks.
+    """
 
     vocabulary: Vocabulary
     texts: list[str]
     read: list[Tokenized]
     columns: Columns
-    made: Tensor
+    pieces: Pieces
     rows: Tensor
+    made: Tensor | None
 
 
 class Objective:
@@ -81,8 +89,15 @@ class Objective:
     def end(self) -> None:
         """Take the gradient of a step's rows, which its parts have summed, on to the network."""
         batch, self._batch = self._batch, None
-        if batch is not None and batch.rows.grad is not None:
+        if batch is None or batch.rows.grad is None:
+            return
+        if batch.made is not None:
             batch.made.backward(batch.rows.grad)
+            return
+        for block, gradient in zip(
+            _blocks(len(batch.rows)), batch.rows.grad.split(ROWS_AT_ONCE), strict=True
+        ):
+            self._rows(_picked(batch.pieces, block)).backward(gradient)
 
     def loss(self, stage: Stage, step: int, part: int) -> Tensor:
         """Return one part's loss, between `begin` and `end` of the step."""
@@ -127,7 +142,7 @@ class Objective:
         with torch.no_grad():
             tables = student.tables(vocabulary, rows.to(self.material.device))
             nats = -sum(
-                float(student.read(tables, columns, reader.tokenize(text))[0].sum())
+                float(student.read(tables, columns, reader.tokenize(text).ids)[0].sum())
                 for text in stream.held_out
             )
         return nats / (sum(len(text.encode()) for text in stream.held_out) * math.log(2))
@@ -140,8 +155,17 @@ class Objective:
         texts = stream.batch(text_step)
         read = [reader.tokenize(text) for text in texts]
         columns = sampled_columns(vocabulary, read, self.settings.negatives, (self.settings.seed, step, 1))
-        made = self._rows(_picked(vocabulary.pieces, columns.predicted))
-        return Batch(vocabulary, texts, read, columns, made, made.detach().requires_grad_())
+        pieces = _picked(vocabulary.pieces, columns.predicted)
+        made = self._rows(pieces) if len(columns.predicted) <= ROWS_AT_ONCE else None
+        rows = (self._without_graph(pieces) if made is None else made.detach()).requires_grad_()
+        return Batch(vocabulary, texts, read, columns, pieces, rows, made)
+
+    def _without_graph(self, pieces: Pieces) -> Tensor:
+        import torch
+
+        with torch.no_grad():
+            parts = [self._rows(_picked(pieces, block)) for block in _blocks(len(pieces.starts) - 1)]
+        return torch.cat(parts)
 
     def _text_loss(self, stage: Stage, part: int) -> Tensor:
         student, batch = self.material.student, self._batch
@@ -149,9 +173,9 @@ class Objective:
         read = batch.read[part]
         tables = student.tables(batch.vocabulary, batch.rows)
         if stage is Stage.LM:
-            return cross_entropy(student.read(tables, batch.columns, read)[0])
+            return cross_entropy(student.read(tables, batch.columns, read.ids)[0])
         layer = student.third
-        log_probs, states = student.read(tables, batch.columns, read, layer=layer)
+        log_probs, states = student.read(tables, batch.columns, read.ids, layer=layer)
         assert states is not None
         own = student.arm.tokenize(batch.texts[part])
         mine, theirs = _at_common_ends(read, states, own, student.own_states(own, layer))
@@ -169,9 +193,14 @@ class Objective:
         return ((self._rows(pieces) - target).square() / self._variance).mean()
 
     def _rows(self, pieces: Pieces) -> Tensor:
+        import torch
+
         surfaces = surface_matrix(pieces, self.config.hn_surface_maxlen, self.config.pad_token_id)
         start = start_rows(self.config.start, self._task(pieces))
-        return forward(self.network, surfaces, self.material.base, start, self.material.language).rows
+        kind = self.material.device.partition(":")[0]
+        with torch.autocast(kind, torch.bfloat16, enabled=self.settings.autocast):
+            made = forward(self.network, surfaces, self.material.base, start, self.material.language)
+        return made.rows.float()
 
     def _task(self, pieces: Pieces) -> Task:
         import torch
@@ -208,6 +237,10 @@ def _picked(pieces: Pieces, places: NDArray[np.int64]) -> Pieces:
     within = torch.arange(int(starts[-1])) - starts[:-1].repeat_interleave(counts)
     flat = pieces.starts[:-1][chosen].repeat_interleave(counts) + within
     return Pieces(pieces.ids[flat], pieces.lengths[flat], starts)
+
+
+def _blocks(count: int) -> list[NDArray[np.int64]]:
+    return [np.arange(at, min(at + ROWS_AT_ONCE, count)) for at in range(0, count, ROWS_AT_ONCE)]
 
 
 def _at_common_ends(mine: Tokenized, states: Tensor, own: Tokenized, theirs: Tensor) -> tuple[Tensor, Tensor]:

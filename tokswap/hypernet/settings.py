@@ -45,6 +45,7 @@ class Settings:
     `rate` replaces the stages' own. `pairs` tokens make a step of spell and identity; `step_bytes` of text one of lm
     and distil, in `accumulate` parts. A sampled tokenizer of `pieces` tokens serves `serves` steps; `negatives` of its
     new tokens that a step's text lacks stand in its softmax; `auxiliary` weighs the loss of spellings beside it.
+    `autocast` lets the hypernetwork compute in bf16; its weights, sums and losses stay fp32.
     """
 
     stages: tuple[tuple[Stage, int], ...]
@@ -58,6 +59,7 @@ class Settings:
     negatives: int = 2048
     auxiliary: float = 0.5
     looks: int = 5
+    autocast: bool = False
 
     @property
     def steps(self) -> int:
@@ -94,7 +96,7 @@ def make_settings(stages: Sequence[str], *, seed: int = 0, **more: Any) -> Setti
     if unknown:
         raise TokswapError(f"there is no setting {unknown[0]!r}", f"choose {', '.join(sorted(known))}")
     for name, value in more.items():
-        least = 0 if name == "auxiliary" else 1e-12
+        least = 0 if name in ("auxiliary", "autocast") else 1e-12
         if value is not None and not least <= value < math.inf:
             raise TokswapError(f"the {name} is {value}", "give a number above 0")
     if not 0 <= seed < 2**63:

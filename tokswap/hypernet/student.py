@@ -103,13 +103,18 @@ class Student:
         )
 
     def read(
-        self, tables: tuple[Tensor, ...], columns: Columns, read: Tokenized, *, layer: int | None = None
+        self,
+        tables: tuple[Tensor, ...],
+        columns: Columns,
+        tokens: NDArray[np.int64],
+        *,
+        layer: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return Float[n] log-probabilities of a text's tokens, and Float[n d] states after each, where asked for."""
+        """Return Float[n] log-probabilities of a text's tokens Int[n], and, where asked for, Float[n d] states."""
         import torch
         from torch.func import functional_call
 
-        places = np.concatenate([[START], columns.place[read.ids]])
+        places = np.concatenate([[START], columns.place[tokens]])
         if (places < 0).any():
             raise TokswapError(
                 "a text holds a control token of the donor, for which there is no row",

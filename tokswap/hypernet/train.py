@@ -20,6 +20,7 @@ from tokswap.evaluation.arm import open_arm
 from tokswap.evaluation.texts import Text, load_texts
 from tokswap.healing.snippets import text_hashes
 from tokswap.healing.state import Progress
+from tokswap.hypernet.board import require_tensorboard
 from tokswap.hypernet.config import RESIDUAL, ZETT, HypernetConfig, Start, make_config
 from tokswap.hypernet.files import Hypernet, build_network
 from tokswap.hypernet.memory import estimate, operations, parameters_of, require_memory
@@ -61,6 +62,7 @@ class Job:
     out: Path
     log: Path
     worker: bool = True
+    board: Path | None = None
 
     @property
     def identity(self) -> str:
@@ -90,6 +92,7 @@ def train_hypernet(
     layers: int | None = None,
     seed: int = 0,
     log: Named | None = None,
+    tensorboard: Named | None = None,
     device: str = "auto",
     dtype: str = "auto",
     overwrite: bool = False,
@@ -103,8 +106,8 @@ def train_hypernet(
     `stages` are "spell=2000", "identity=…", "lm=…" and "distil=…" in order; the last two read `texts` through the
     frozen base, under tokenizers that are drawn and, every other turn, that of `donor`. `architecture` is "residual",
     which refines the rows of the method `start`, or "zett". `settings` are other fields of `Settings`. `log` gets a
-    JSON line for every step and every look. A run that was stopped goes on when the same call is made again, and ends
-    in the same bytes.
+    JSON line for every step and every look, and the folder `tensorboard` the same as curves. A run that was stopped
+    goes on when the same call is made again, and ends in the same bytes.
 
     The best network by held-out data is what is written, at the end: until then `out` is as it was.
 
@@ -128,7 +131,10 @@ def train_hypernet(
         out=place,
         log=Path(log).expanduser() if log is not None else place / "log.jsonl",
         worker=worker,
+        board=None if tensorboard is None else Path(tensorboard).expanduser(),
     )
+    if job.board is not None:
+        require_tensorboard()
     return _run(job, (device, dtype), overwrite=overwrite, on_plan=on_plan, on_progress=on_progress)
 
 
@@ -156,7 +162,7 @@ def _run(
     with nullcontext() if process()[0] else replacing_network(job.out, state):
         hypernet, material = _prepared(job, str(device), str(dtype).removeprefix("torch."))
         objective = Objective(hypernet, material, job.settings)
-        trainer = Trainer(objective, Places.of(job.out).stage, state, staged(job.out, job.log))
+        trainer = Trainer(objective, Places.of(job.out).stage, state, staged(job.out, job.log), job.board)
         try:
             progress = trainer.run(on_progress)
         finally:
@@ -200,9 +206,19 @@ def _holds_hypernet(folder: Path) -> bool:
 
 def _start(name: str, parameters: Mapping[str, Any]) -> Start:
     method = get_method(name)
-    if method.space != "base" or method.parallel or method.network:
+    reason = ""
+    if method.network:
+        reason = "it is made by a hypernetwork itself"
+    elif method.parallel:
+        reason = "it follows from parallel text, which tokenizers that are drawn have none of"
+    elif method.space == "donor":
+        reason = (
+            "it follows from the donor's row of a token, which the tokens of a tokenizer that is drawn don't have, nor "
+            "those of the base's own, from whose rows it learns, that the donor lacks"
+        )
+    if reason:
         raise TokswapError(
-            f"a hypernetwork can't refine the rows of {name!r}: for a tokenizer that is drawn there is no donor",
+            f"a hypernetwork can't refine the rows of {name!r}: {reason}",
             "choose --start subword, mean, normal or zero",
         )
     return Start(method=name, parameters=method.checked(parameters))

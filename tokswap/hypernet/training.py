@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tokswap.errors import TokswapError
 from tokswap.healing.settings import rate_factor
 from tokswap.healing.state import BEST, COUNT, FIRST, NOW, SECOND, Progress, load_state, save_state
+from tokswap.hypernet.board import Board
 from tokswap.hypernet.files import write_hypernet
 from tokswap.hypernet.objective import Objective
 from tokswap.hypernet.settings import RATES, ZETT_RATE, Stage
@@ -38,7 +39,9 @@ class Trainer:
     processes and their gradients summed.
     """
 
-    def __init__(self, objective: Objective, folder: Path, state: Path, log: Path) -> None:
+    def __init__(
+        self, objective: Objective, folder: Path, state: Path, log: Path, board: Path | None = None
+    ) -> None:
         import torch
 
         self.objective, self.settings = objective, objective.settings
@@ -52,6 +55,7 @@ class Trainer:
         self.progress = Progress()
         self.lines: list[dict[str, Any]] = []
         self.rank, self.world = process()
+        self._board_folder, self._board = board, None
         self._since = self._saved = time.monotonic()
 
     def run(self, on_progress: Tell | None = None) -> Progress:
@@ -60,6 +64,8 @@ class Trainer:
         Raises TokswapError where a loss isn't finite: the best network until then is in `folder`.
         """
         self._resume()
+        if self._board_folder is not None and not self.rank:
+            self._board = Board(self._board_folder, self.lines)
         if not self.lines:
             self._look()
         while self.progress.step < self.settings.steps:
@@ -88,10 +94,10 @@ class Trainer:
         for part in range(self.rank, parts, self.world):
             loss = self.objective.loss(stage, self.progress.step, part) / parts
             total += float(loss.detach())
-            self._require_finite(total, stage)
             loss.backward()
         self.objective.end()
         total = self._share(total)
+        self._require_finite(total, stage)  # of all processes at once: none waits for one that has stopped
         longest = LARGEST_GRADIENT[self.objective.config.residual]
         norm = torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), longest)
         self._require_finite(float(norm), stage)
@@ -169,6 +175,8 @@ class Trainer:
             raise TokswapError(
                 f"{self.log} can't be written: {error.strerror or error}", "give another --log"
             ) from error
+        if self._board is not None:
+            self._board.tell(self.lines)
         save_state(self.state, self.progress, dict(self._tensors()))
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
@@ -211,7 +219,12 @@ def process() -> tuple[int, int]:
     """Return the number of this process and how many there are."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return 0, 1
-    from accelerate import PartialState
+    try:
+        from accelerate import PartialState
+    except ImportError as error:
+        raise TokswapError("many processes need accelerate", "pip install accelerate") from error
 
-    state = PartialState()
+    import torch
+
+    state = PartialState(cpu=not torch.cuda.is_available())
     return state.process_index, state.num_processes
