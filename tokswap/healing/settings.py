@@ -85,6 +85,13 @@ def make_settings(
     return Settings(Rung(rung), seconds, steps, seed, **more)
 
 
+def length_of(settings: Settings) -> str:
+    """Return the length of a run in words."""
+    if settings.steps is None:
+        return f"{settings.seconds:,.0f} seconds of training"
+    return f"{settings.steps:,} step{'s' * (settings.steps != 1)}"
+
+
 def parse_budget(text: str) -> float:
     """Return the seconds of a time like "20m", "90s" or "1h30m"; raises TokswapError for anything else.
 
