@@ -36,8 +36,8 @@ class Settings:
     steps: int | None
     seed: int = 0
     rank: int = 64
-    rate: float = 2e-4
-    row_rate: float = 5e-4
+    rate: float = 5e-4
+    row_rate: float = 7e-4
     step_bytes: int = 1024
     candidates: int = 16384
     checkpoint_layers: bool = False
