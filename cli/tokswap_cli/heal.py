@@ -88,7 +88,7 @@ def heal(
         typer.Option(
             "--rate",
             metavar="X",
-            help="Learning rate of the body at its height (default: 0.0002); not with rows.",
+            help="Learning rate of the body at its height (default: 0.0005); not with rows.",
         ),
     ] = None,
     rank: Annotated[

@@ -14,6 +14,7 @@ import yaml
 from tokswap.aliases import read_aliases
 from tokswap.board.cells import cells_of
 from tokswap.board.config import Leaderboard, make_leaderboard, texts_of
+from tokswap.healing.objective import Rung
 from tokswap.methods import get_method, methods
 from tokswap.mixture.experiment import Experiment, make_experiment
 from tokswap.recipe import load_recipe, make_recipe
@@ -54,6 +55,14 @@ def test_the_leaderboard_is_right_complete_and_explained(cli: Any) -> None:
     assert set(texts_of(config)) == set(fields["texts"])
     facts = cli("recipes", "validate", "leaderboard", "--json").document["facts"]
     assert facts["recipe"]["pairs"]["gemma3-smollm2"] == {"base": "gemma3", "donor": "smollm2"}
+
+
+def test_the_ladder_goes_from_free_rows_to_the_last_rung() -> None:
+    config = make_leaderboard(load_recipe(shipped()["ladder"]))
+    healed = {str(cell.heal.rung): cell.heal.checked for cell in cells_of(config) if cell.heal}
+    assert list(healed) == [str(rung) for rung in Rung]
+    assert len({settings.seconds for settings in healed.values()}) == 1, "all rungs get the same minutes"
+    assert summary(shipped()["ladder"]).endswith(".")
 
 
 def test_a_leaderboard_runs_as_a_recipe_too(cli: Any, base: Path, donor: Path, tmp_path: Path) -> None:

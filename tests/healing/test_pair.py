@@ -70,6 +70,20 @@ def test_each_is_the_model_of_its_folder(kind: str, tied: bool, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma2"])
+def test_the_teachers_states_are_those_of_the_bases_own_layers(kind: str, tmp_path: Path) -> None:
+    base, moved = made(tmp_path, kind=kind)
+    pair = opened(base, moved)
+    texts = [pair.arms[1].tokenize(text).ids for text in ("the harbour wall was built", "the wall")]
+    model = tf.AutoModelForCausalLM.from_pretrained(base).eval()
+    for layer in range(pair.depth + 1):
+        for its, found in zip(texts, pair.states_of_teacher(texts, layer), strict=True):
+            whole = torch.tensor([[pair.arms[1].start_id, *its.tolist()]])
+            with torch.no_grad():
+                known = model(whole, output_hidden_states=True).hidden_states[layer][0, 1:]
+            assert torch.allclose(found, known, atol=1e-4), layer
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2"])
 def test_steps_are_those_of_the_merged_weights(kind: str, tmp_path: Path) -> None:
     """What the hooks add is what the tables and matrices will hold: the same logits from a model with them inside."""
     base, moved = made(tmp_path, kind=kind, tie_word_embeddings=False)

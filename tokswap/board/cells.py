@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokswap import __version__
 from tokswap.auxiliary import DONOR, NGRAMS, open_space
-from tokswap.board.config import Leaderboard, folder_of, recipe_of
+from tokswap.board.config import Heal, Leaderboard, folder_of, recipe_of
 from tokswap.evaluation.probe import default_prompts
 from tokswap.evaluation.texts import default_texts, load_texts
 from tokswap.parallel_texts import read_parallel
@@ -34,6 +34,7 @@ class Cell:
     donor: str
     recipe: Recipe | None = None
     folder: Path | None = None
+    heal: Heal | None = None
 
     @property
     def name(self) -> str:
@@ -49,7 +50,7 @@ def cells_of(config: Leaderboard) -> list[Cell]:
 def _cells_of_pair(config: Leaderboard, name: str) -> list[Cell]:
     pair = config.pairs[name]
     made = [
-        Cell(name, row, pair.base, pair.donor, recipe=recipe_of(config, fields, pair))
+        Cell(name, row, pair.base, pair.donor, recipe=recipe_of(config, fields, pair), heal=fields.heal)
         for row, fields in config.all_methods.items()
         if fields.pairs is None or name in fields.pairs
     ]
@@ -71,6 +72,13 @@ def making_key(recipe: Recipe, base: str, donor: str) -> str:
     texts = load_texts(paths) if paths else default_texts("calibration")
     parallel = read_parallel([Path(path).expanduser() for path in recipe.parallel_texts])
     return _hash([recipe.identity(inputs), _content(texts), parallel, _space(recipe.auxiliary)])
+
+
+def healed_key(making: str, heal: Heal) -> str:
+    """Return a hash of a transplant, its healing and the contents of the text. Raises TokswapError for the text."""
+    paths = [Path(path).expanduser() for path in heal.texts]
+    texts = load_texts(paths) if paths else default_texts("calibration")
+    return _hash([making, heal.model_dump(exclude={"texts"}), _content(texts)])
 
 
 def cell_key(making: str, base: str, texts: Mapping[str, Text], config: Leaderboard) -> str:

@@ -47,6 +47,13 @@ def transplant(*, fields: Mapping[str, Any], out: str, on_progress: Progress) ->
     return move(**fields, out=out, overwrite=True, on_progress=on_progress)
 
 
+def heal(*, fields: Mapping[str, Any], out: str, on_progress: Progress) -> Report:
+    """Heal a transplanted folder, without its evaluation."""
+    from tokswap.api import heal as train
+
+    return train(**fields, out=out, overwrite=True, evaluate=False, on_progress=on_progress)
+
+
 def evaluate(
     *,
     model: str,
@@ -66,7 +73,7 @@ def evaluate(
     return score(open_source(model), documents, against=against, keep=keep, on_progress=on_progress, **how)
 
 
-JOBS: Mapping[str, Callable[..., Report]] = {"transplant": transplant, "evaluate": evaluate}
+JOBS: Mapping[str, Callable[..., Report]] = {"transplant": transplant, "heal": heal, "evaluate": evaluate}
 
 
 def peak_memory() -> int | None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from tokswap.errors import InvalidFieldsError, TokswapError
 from tokswap.evaluation.texts import Text, default_texts, load_texts
+from tokswap.healing.settings import Settings, make_settings
 from tokswap.methods import methods
 from tokswap.recipe import Recipe, make_recipe
 from tokswap.schema_errors import error_sentences
@@ -35,12 +36,37 @@ class Pair(BaseModel):
     donor: str
 
 
+class Heal(BaseModel):
+    """A healing after the transplant: a rung, its length as `budget` or `steps`, text files, and other settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rung: str
+    budget: str | None = None
+    steps: int | None = None
+    texts: list[str] = Field(default_factory=list)
+    seed: int = 0
+    settings: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def settings_as_given(self) -> dict[str, Any]:
+        """The other settings; those that count are whole numbers."""
+        return {name: int(v) if v == int(v) else v for name, v in self.settings.items()}
+
+    @property
+    def checked(self) -> Settings:
+        """The settings of the run. Raises TokswapError for what can't be."""
+        length = {"budget": self.budget, "steps": self.steps}
+        return make_settings(self.rung, **length, seed=self.seed, **self.settings_as_given)
+
+
 class Row(BaseModel):
-    """A row of the table: fields of a transplant's recipe, and the pairs it is tried on (None: all)."""
+    """A row of the table: fields of a transplant's recipe, a healing, and the pairs it is tried on (None: all)."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     pairs: list[str] | None = None
+    heal: Heal | None = None
 
     @property
     def recipe_fields(self) -> dict[str, Any]:
@@ -150,6 +176,8 @@ def _wrong_rows(config: Leaderboard) -> list[str]:
         out += _wrong_pairs(config, f"methods.{name}", row.pairs)
         try:
             recipe_of(config, row, pair)
+            if row.heal is not None:
+                row.heal.checked  # noqa: B018 - it raises for settings that are wrong
         except TokswapError as error:
             out.append(f"methods.{name}: {error}")
     return out

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -11,15 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokswap.auxiliary import DONOR
-from tokswap.board.cells import Cell, cell_key, cells_of, file_name, making_key
+from tokswap.board.cells import Cell, cell_key, cells_of, file_name, healed_key, making_key
 from tokswap.board.config import Leaderboard, texts_of
-from tokswap.board.jobs import Done, run_job
-from tokswap.board.table import board_report, cell_report, usage_figures, write_tables
+from tokswap.board.jobs import run_job
+from tokswap.board.making import make, remove
+from tokswap.board.results import store, stored
+from tokswap.board.table import board_report, cell_report, write_tables
 from tokswap.errors import TokswapError
 from tokswap.methods import get_method
 from tokswap.report import Report
 from tokswap.sources import open_source
-from tokswap.whole_file import write_whole
 
 if TYPE_CHECKING:
     from tokswap.evaluation.texts import Text
@@ -123,7 +122,7 @@ def _planned(board: _Board, cell: Cell, *, fresh: bool) -> Report:
         return cell_report(cell, "failed", reason=error.what, hint=error.hint)
     if why:
         return cell_report(cell, "not applicable", reason=why)
-    found = None if fresh else _stored(_result_file(board, cell, key))
+    found = None if fresh else stored(_result_file(board, cell, key))
     return cell_report(cell, "to do") if found is None else found
 
 
@@ -133,13 +132,13 @@ def _run_cell(board: _Board, cell: Cell, fresh: bool, on_progress: Progress | No
         if why := _not_applicable(board, cell):
             return cell_report(cell, "not applicable", reason=why)
         file = _result_file(board, cell, key)
-        found = None if fresh else _stored(file)
+        found = None if fresh else stored(file)
         if found is not None:
             return found
         report = _measure(board, cell, making, fresh, on_progress)
     except TokswapError as error:
         return cell_report(cell, "failed", reason=error.what, hint=error.hint)
-    _store(file, report)
+    store(file, report)
     _clear(board, cell, making)
     return report
 
@@ -151,6 +150,7 @@ def _keys(board: _Board, cell: Cell) -> tuple[str, str]:
         making = board.model(str(cell.folder)).identity
     else:
         making = making_key(cell.recipe, base, board.donor(cell.donor).identity)
+        making = making if cell.heal is None else healed_key(making, cell.heal)
     return making, cell_key(making, base, board.texts, board.config)
 
 
@@ -175,7 +175,7 @@ def _measure(board: _Board, cell: Cell, making: str, fresh: bool, on_progress: P
         made, folder = None, cell.folder
     else:
         folder = _checkpoint(board, cell, making)
-        made = _make(cell, folder, config.threads, fresh, on_progress)
+        made = make(cell, folder, threads=config.threads, fresh=fresh, on_progress=on_progress)
     job = {
         "job": "evaluate",
         "model": str(folder),
@@ -194,33 +194,11 @@ def _measure(board: _Board, cell: Cell, making: str, fresh: bool, on_progress: P
     return cell_report(cell, "done", made=made, evaluation=evaluated.report)
 
 
-def _make(cell: Cell, folder: Path, threads: int | None, fresh: bool, on_progress: Progress | None) -> Done:
-    """Carry out a transplant; one that an earlier run completed is taken as it is, with what it took then."""
-    assert cell.recipe is not None
-    note = folder.with_name(f"{folder.name}.json")
-    found = None if fresh or not folder.is_dir() else _stored(note)
-    if found is not None:
-        values = {name: figure.value for name, figure in found.figures.items()}
-        peak = values.get("peak_memory")
-        return Done(
-            found.sections["transplant"],
-            values["seconds"],
-            values["cpu_seconds"],
-            None if peak is None else int(peak),
-        )
-    job = {"job": "transplant", "fields": cell.recipe.model_dump(exclude={"out"}), "out": str(folder)}
-    done = run_job(job, threads=threads, on_progress=on_progress)
-    _store(note, Report("made", figures=usage_figures(done), sections={"transplant": done.report}))
-    return done
-
-
 def _clear(board: _Board, cell: Cell, making: str) -> None:
     """Remove the checkpoint of a cell that has its result, unless it is to be kept."""
     if cell.recipe is None or board.config.keep_checkpoints:
         return
-    folder = _checkpoint(board, cell, making)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.with_name(f"{folder.name}.json").unlink(missing_ok=True)
+    remove(_checkpoint(board, cell, making))
 
 
 def _empty(folder: Path) -> None:
@@ -234,15 +212,3 @@ def _checkpoint(board: _Board, cell: Cell, making: str) -> Path:
 
 def _result_file(board: _Board, cell: Cell, key: str) -> Path:
     return board.out / "cells" / f"{file_name(cell, key)}.json"
-
-
-def _stored(file: Path) -> Report | None:
-    """Return a report on disk, or None: what can't be read is measured again."""
-    try:
-        return Report.from_dict(json.loads(file.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _store(file: Path, report: Report) -> None:
-    write_whole(file, report.to_json().encode("utf-8", "backslashreplace"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from tokswap.board.cells import Cell
 from tokswap.board.config import Leaderboard
 from tokswap.board.jobs import Done
 from tokswap.errors import TokswapError
+from tokswap.healing.settings import length_of
 from tokswap.report import Figure, Report
 from tokswap.whole_file import write_whole
 
@@ -24,7 +25,7 @@ def cell_report(
     *,
     reason: str = "",
     hint: str = "",
-    made: Done | None = None,
+    made: Mapping[str, Done] | None = None,
     evaluation: Report | None = None,
 ) -> Report:
     """Return what is known of one cell: `state` is done, failed, not applicable or to do."""
@@ -34,12 +35,15 @@ def cell_report(
         facts["folder"] = str(cell.folder)
     else:
         facts |= cell.recipe.model_dump(include={"method", "parameters", "calibrate"})
+    if cell.heal is not None:
+        facts["healing"] = f"{cell.heal.rung}, {length_of(cell.heal.checked)}"
     sections = {} if evaluation is None else {"evaluation": evaluation}
     if made is None:
         return Report("cell", facts, {}, sections)
     for name in ("method", "parameters", "calibration"):
-        facts[name] = made.report.facts[name]
-    return Report("cell", facts, usage_figures(made), {"transplant": made.report, **sections})
+        facts[name] = made["transplant"].report.facts[name]
+    reports = {name: done.report for name, done in made.items()}
+    return Report("cell", facts, usage_figures(*made.values()), {**reports, **sections})
 
 
 def board_report(config: Leaderboard, cells: Sequence[Report]) -> Report:
@@ -80,12 +84,13 @@ def write_tables(report: Report, folder: Path) -> Report:
     return report
 
 
-def usage_figures(made: Done) -> dict[str, Figure]:
-    """Return what the whole process of a transplant took: start, rows, calibration, writing and verifying."""
+def usage_figures(*made: Done) -> dict[str, Figure]:
+    """Return what whole processes took, one after the other: start, rows, calibration, training, writing, verifying."""
     out = {
-        "seconds": Figure(made.seconds, "seconds", note="wall time"),
-        "cpu_seconds": Figure(made.cpu_seconds, "seconds", note="of all threads"),
+        "seconds": Figure(sum(done.seconds for done in made), "seconds", note="wall time"),
+        "cpu_seconds": Figure(sum(done.cpu_seconds for done in made), "seconds", note="of all threads"),
     }
-    if made.peak_memory is not None:
-        out["peak_memory"] = Figure(made.peak_memory, "bytes", note="resident, at its highest")
+    peaks = [done.peak_memory for done in made if done.peak_memory is not None]
+    if peaks:
+        out["peak_memory"] = Figure(max(peaks), "bytes", note="resident, at its highest")
     return out

@@ -58,6 +58,14 @@ class ByteCodec:
 
     def encode_many(self, contents: Sequence[bytes]) -> list[list[int] | None]:
         """Encode byte strings, each by itself."""
+        found = self._encoded(contents)
+        return [
+            its if its is None or self.decode(its) == c else None
+            for its, c in zip(found, contents, strict=True)
+        ]
+
+    def _encoded(self, contents: Sequence[bytes]) -> list[list[int] | None]:
+        """Encode byte strings, without a look whether the ids spell them."""
         out: list[list[int] | None] = [None] * len(contents)
         whole: dict[int, str] = {}
         for i, content in enumerate(contents):
@@ -69,10 +77,7 @@ class ByteCodec:
         encoded = self.engine.encode_batch_fast(list(whole.values()), add_special_tokens=False)
         for i, found in zip(whole, encoded, strict=True):
             out[i] = found.ids
-        return [
-            its if its is None or self.decode(its) == c else None
-            for its, c in zip(out, contents, strict=True)
-        ]
+        return out
 
     def decode(self, ids: Sequence[int]) -> bytes:
         """Return the exact bytes of ids."""
@@ -90,10 +95,12 @@ class ByteCodec:
         split = bool(content) and content[-1] in self.apart
         apart = self.spaced[places] if split else np.zeros(len(places), dtype=np.bool_)
         out[apart] = self._alone(places[apart])
-        ask = np.flatnonzero(~apart).tolist()
-        found = self.encode_many([content + self.keys[places[i]] for i in ask])
-        for i, its in zip(ask, found, strict=True):
-            out[i] = its == [*context, int(self.ids[places[i]])]
+        ask = np.flatnonzero(~apart)
+        keys, wanted = [self.keys[i] for i in places[ask]], self.ids[places[ask]].tolist()
+        found = self._encoded(
+            [content + key for key in keys]
+        )  # ids that are those wanted spell what was asked
+        out[ask] = [its == [*context, last] for its, last in zip(found, wanted, strict=True)]
         return out
 
     def _context(self, ids: Sequence[int]) -> tuple[list[int], bytes]:
@@ -110,7 +117,7 @@ class ByteCodec:
     def _alone(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return for each token whether it is canonical with nothing before it; asked once."""
         unknown = places[self.alone[places] < 0]
-        found = self.encode_many([self.keys[i] for i in unknown])
+        found = self._encoded([self.keys[i] for i in unknown])
         self.alone[unknown] = [its == [int(self.ids[i])] for i, its in zip(unknown, found, strict=True)]
         return self.alone[places] > 0
 

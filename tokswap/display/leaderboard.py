@@ -146,13 +146,22 @@ def _whys(pair: str, cells: Sequence[Report]) -> list[Table]:
 
 
 def _cost(pair: str, cells: Sequence[Report]) -> Table:
+    healed = ("healing",) * any("healing" in cell.facts for cell in cells)
     rows = tuple(
-        (row_name(cell), *_how(cell.facts), *(amount(cell.figures.get(name)) for name, _ in COST))
+        (
+            row_name(cell),
+            *_how(cell.facts),
+            *(words(cell.facts.get(name, "–")) for name in healed),
+            *(amount(cell.figures.get(name)) for name, _ in COST),
+        )
         for cell in cells
     )
-    columns = ("row", "method", "parameters", "calibration", *(head for _, head in COST))
+    columns = ("row", "method", "parameters", "calibration", *healed, *(head for _, head in COST))
     note = "the whole process of a transplant: start, rows, calibration, writing and verifying"
-    return Table(f"{escape(pair)}: what it took", columns, rows, "llllrrr", note=note)
+    note += "; of a healing too, where a row has one" * len(healed)
+    return Table(
+        f"{escape(pair)}: what it took", columns, rows, "llll" + "l" * len(healed) + "rrr", note=note
+    )
 
 
 def _how(facts: Mapping[str, object]) -> tuple[str, str, str]:

@@ -37,6 +37,7 @@ def _methods(recipe: Mapping[str, Any]) -> Table:
 
 def _method(name: str, fields: Mapping[str, Any]) -> tuple[str, ...]:
     others = {k: v for k, v in fields.items() if k not in ("method", "parameters", "pairs")}
+    others = others if others.get("heal") else {k: v for k, v in others.items() if k != "heal"}
     method, parameters = fields.get("method", "auto"), fields.get("parameters")
     return escape(name), words(method), words(parameters), words(others), _on(fields.get("pairs"))
 

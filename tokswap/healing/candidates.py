@@ -71,6 +71,12 @@ class Candidates:
         return Draw(rows.to(device), torch.from_numpy(weights).to(device), len(self.exact))
 
 
+def rows_of_a_step(settings: Settings, own: int, rows: int) -> int:
+    """Return how many of `rows` output rows a step normalises over, `own` of which are the text's."""
+    some = own + settings.candidates
+    return rows if not settings.candidates or 2 * some > rows else some
+
+
 def make_candidates(
     pair: Pair, settings: Settings, train: Sequence[Snippet], held_out: Sequence[Snippet]
 ) -> Candidates | None:
@@ -79,7 +85,7 @@ def make_candidates(
     The likeliest tokens are those to which the student, untrained, gives most in a few held-out snippets.
     """
     own = np.unique(np.concatenate([snippet.student.ids for snippet in train]))
-    if not settings.candidates or 2 * (len(own) + settings.candidates) > pair.student.rows:
+    if rows_of_a_step(settings, len(own), pair.student.rows) == pair.student.rows:
         return None
     known = np.ones(pair.student.rows, dtype=np.bool_)
     known[pair.student.unknown_rows.cpu().numpy()] = False

@@ -23,7 +23,7 @@ from tokswap.healing.memory import require_memory
 from tokswap.healing.objective import Rung, rows_to_train
 from tokswap.healing.pair import Pair
 from tokswap.healing.sampling import kept_sample, sample_files
-from tokswap.healing.settings import Settings, make_settings
+from tokswap.healing.settings import Settings, length_of, make_settings
 from tokswap.healing.snippets import Corpus, make_corpus, text_hashes
 from tokswap.healing.state import Point, Progress, state_file, state_files
 from tokswap.healing.training import Trainer
@@ -248,7 +248,7 @@ def _plan(
         "base": task.base.source,
         "out": str(task.out),
         "rung": str(settings.rung),
-        "length": _length(settings),
+        "length": length_of(settings),
         "text": task.texts_are,
         "texts": sorted(task.texts),
         "trained": "rows of all tokens in the text, and the body"
@@ -269,12 +269,6 @@ def _plan(
     }
     parts = Report("memory", {}, {name: Figure(size, "bytes") for name, size in memory.items()})
     return Report("healing_plan", facts, figures, {"memory": parts})
-
-
-def _length(settings: Settings) -> str:
-    if settings.steps is None:
-        return f"{settings.seconds:,.0f} seconds of training"
-    return f"{settings.steps:,} step{'s' * (settings.steps != 1)}"
 
 
 def _report(

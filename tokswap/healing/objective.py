@@ -71,19 +71,21 @@ class Objective:
 
     def loss(self, snippets: Sequence[Snippet], draw: Draw | None = None) -> Tensor:
         """Return the loss, with gradients to the pair's adapters, over all output rows or those of a draw."""
-        if self.rung is Rung.ROWS:
-            return self._rows(snippets, draw)
-        log_probs = self._pair.read([s.student.ids for s in snippets], draw=draw).log_probs
-        if self.rung is Rung.LM:
-            import torch
-
-            return cross_entropy(torch.cat(log_probs))
-        return self._alm(snippets, log_probs)
-
-    def _alm(self, snippets: Sequence[Snippet], log_probs: Sequence[Tensor]) -> Tensor:
         import torch
 
-        teacher = self._teacher_chunks(snippets)
+        if self.rung is Rung.ROWS:
+            return self._rows(snippets, draw)
+        if self.rung is Rung.ALM:
+            return self._alm(snippets, draw)
+        return cross_entropy(
+            torch.cat(self._pair.read([s.student.ids for s in snippets], draw=draw).log_probs)
+        )
+
+    def _alm(self, snippets: Sequence[Snippet], draw: Draw | None) -> Tensor:
+        import torch
+
+        teacher = self._teacher_chunks(snippets)  # before the student's activations are there
+        log_probs = self._pair.read([s.student.ids for s in snippets], draw=draw).log_probs
         student = [
             _chunked(s, s.student, its, len(theirs))
             for s, its, theirs in zip(snippets, log_probs, teacher, strict=True)
@@ -103,8 +105,8 @@ class Objective:
         import torch
 
         mine = self._pair.read([s.student.ids for s in snippets], layer=self._layer, draw=draw)
-        theirs = self._pair.read_as_teacher([s.teacher.ids for s in snippets], layer=self._layer)
-        student, teacher = zip(*map(_at_common_ends, snippets, mine.states, theirs.states), strict=True)
+        theirs = self._pair.states_of_teacher([s.teacher.ids for s in snippets], self._layer)
+        student, teacher = zip(*map(_at_common_ends, snippets, mine.states, theirs), strict=True)
         distance = state_distance(torch.cat(student), torch.cat(teacher))
         return with_automatic_weight(distance, cross_entropy(torch.cat(mine.log_probs)))
 

@@ -23,6 +23,7 @@ from tokswap.evaluation.language_model import (
 )
 from tokswap.healing.adapters import Adapters, linear_layers
 from tokswap.healing.candidates import Draw, narrowed
+from tokswap.healing.halfway import states_before
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,10 +119,17 @@ class Pair:
         with narrowed(self.model.get_output_embeddings(), self.adapters, draw):
             return _read(self.student, self.arms[0].start_id, ids, layer, draw)
 
-    def read_as_teacher(self, ids: Sequence[NDArray[np.int64]], *, layer: int | None = None) -> Reading:
+    def read_as_teacher(self, ids: Sequence[NDArray[np.int64]]) -> Reading:
         """Return the base's reading of texts in the base's ids."""
         with self.teaching():
-            return _read(self.teacher, self.arms[1].start_id, ids, layer)
+            return _read(self.teacher, self.arms[1].start_id, ids, None)
+
+    def states_of_teacher(self, ids: Sequence[NDArray[np.int64]], layer: int) -> tuple[Tensor, ...]:
+        """Return the base's states Float[n d] of a layer after every token of texts in the base's ids."""
+        with self.teaching():
+            batch, mask = _padded(self.teacher, self.arms[1].start_id, ids)
+            states = states_before(self.model, layer, batch, mask)
+        return tuple(states[row, 1 : 1 + len(its)] for row, its in enumerate(ids))
 
     def save_memory(self) -> None:
         """Keep no activations inside layers: they are computed again on the way back (gradient checkpointing)."""
@@ -147,12 +155,7 @@ def _read(
 ) -> Reading:
     import torch
 
-    length = 1 + max(map(len, ids))
-    batch, mask = torch.full((len(ids), length), start_id), torch.zeros(len(ids), length, dtype=torch.long)
-    for row, its in enumerate(ids):
-        batch[row, 1 : 1 + len(its)] = torch.from_numpy(its)
-        mask[row, : 1 + len(its)] = 1
-    batch, mask = batch.to(lm.device), mask.to(lm.device)  # (B, T)
+    batch, mask = _padded(lm, start_id, ids)
     with captured(lm.model, skip_head=True) as caught:
         out = lm.model(
             input_ids=batch, attention_mask=mask, use_cache=False, output_hidden_states=layer is not None
@@ -171,6 +174,18 @@ def _read(
         return Reading(tuple(found))
     states = out.hidden_states[layer]
     return Reading(tuple(found), tuple(states[row, 1 : 1 + len(its)] for row, its in enumerate(ids)))
+
+
+def _padded(lm: LanguageModel, start_id: int, ids: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
+    """Return the texts after a start token, and which places are theirs, both (B, T)."""
+    import torch
+
+    length = 1 + max(map(len, ids))
+    batch, mask = torch.full((len(ids), length), start_id), torch.zeros(len(ids), length, dtype=torch.long)
+    for row, its in enumerate(ids):
+        batch[row, 1 : 1 + len(its)] = torch.from_numpy(its)
+        mask[row, : 1 + len(its)] = 1
+    return batch.to(lm.device), mask.to(lm.device)
 
 
 def _log_probs(lm: LanguageModel, states: Tensor, targets: Tensor) -> Tensor:
@@ -231,7 +246,7 @@ def _twins(model: Any, tables: Tables) -> tuple[Any, Any]:
     """Return modules of the classes of the model's embedding and head, with other tables."""
     rows, output, bias = tables
     embedding = _twin(model.get_input_embeddings(), rows)
-    head = _twin(model.get_output_embeddings(), rows if output is None else output)
+    head = _twin(model.get_output_embeddings(), embedding.weight if output is None else output)
     if output is None:
         head.weight = embedding.weight
     if bias is not None:

@@ -36,8 +36,8 @@ class Settings:
     steps: int | None
     seed: int = 0
     rank: int = 64
-    rate: float = 2e-4
-    row_rate: float = 5e-4
+    rate: float = 5e-4
+    row_rate: float = 7e-4
     step_bytes: int = 1024
     candidates: int = 16384
     checkpoint_layers: bool = False
@@ -83,6 +83,13 @@ def make_settings(
         )
     seconds = None if steps is not None else parse_budget(budget or DEFAULT_BUDGET)
     return Settings(Rung(rung), seconds, steps, seed, **more)
+
+
+def length_of(settings: Settings) -> str:
+    """Return the length of a run in words."""
+    if settings.steps is None:
+        return f"{settings.seconds:,.0f} seconds of training"
+    return f"{settings.steps:,} step{'s' * (settings.steps != 1)}"
 
 
 def parse_budget(text: str) -> float:
