@@ -210,7 +210,7 @@ def bits(folder: Path, text: Path) -> float:
     return float(report.sections[text.stem].figures["bits_per_byte"].value)
 
 
-def differences(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, list[float]]:
+def differences(scores: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, list[float | None]]:
     """Return what each other method's bits per byte are above the hypernetwork's: mean and 95 % interval over seeds.
 
     Of each seed the mean over tokenizers is one observation.
@@ -223,11 +223,15 @@ def _gaps(scores: Mapping[str, Sequence[Mapping[str, float]]], other: str) -> li
     return [statistics.mean(one[other] - one["hypernet"] for one in seed) for seed in seeds]
 
 
-def _interval(values: Sequence[float]) -> Iterator[float]:
+def _interval(values: Sequence[float]) -> Iterator[float | None]:
     mean = statistics.mean(values)
-    wide = STUDENT.get(len(values) - 1, math.nan)
-    half = wide * statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    yield from (round(mean, 4), round(mean - half, 4), round(mean + half, 4))
+    yield round(mean, 4)
+    wide = STUDENT.get(len(values) - 1)
+    if wide is None:
+        yield from (None, None)
+        return
+    half = wide * statistics.stdev(values) / math.sqrt(len(values))
+    yield from (round(mean - half, 4), round(mean + half, 4))
 
 
 def table(result: Mapping[str, Any]) -> str:
