@@ -27,7 +27,7 @@ Progress = Callable[[str, int, int], None]
 # What a stage makes of the states that it may see: settings and rows, from the one that moves rows least on.
 Proposals = Callable[[Evidence], Iterator[tuple[float, Embeddings]]]
 
-# Bytes read of all texts together: some five times what MOST_STATES are, so that an even sample has room.
+# Bytes read of all texts together: some three times what MOST_STATES are, so that an even sample has room.
 MOST_BYTES = 256 * 1024
 # What a stage may cost a single text, in nats a token of its held-out part.
 HARM = 0.01

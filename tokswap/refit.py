@@ -18,8 +18,8 @@ from tokswap.calibrate import Head, expected_counts, log_mass
 if TYPE_CHECKING:
     from torch import Tensor
 
-# States at the most: with CANDIDATES tokens their logits take 600 MB of fp32.
-MOST_STATES = 12_288
+# States at the most: with CANDIDATES and SAMPLE tokens their logits take 1.2 GB of fp32.
+MOST_STATES = 24_576
 # Tokens whose logits are looked at one by one: those that the text has or the rows would draw most.
 CANDIDATES = 8_192
 # And of the others an even sample that stands for all of them.
