@@ -105,7 +105,7 @@ SERIES = [
     Series("domains", 5, MEGABYTE, 20, MERGES),
     Series("languages", 5, 5 * MEGABYTE, 20, (1000,)),
     *(Series("code", 5, 10 * MEGABYTE, 10, (1000, 3000), half) for half in "AB"),
-    Series("languages", 20, 10 * MEGABYTE, 10, (1000, 3000, 30_000)),
+    Series("languages", 20, 10 * MEGABYTE, 20, (1000, 3000, 30_000)),
     Series("code", 10, 10 * MEGABYTE, 20, (1000, 3000)),
     Series("domains", 5, 10 * MEGABYTE, 20, (1000, 3000)),
     Series("languages", 5, MEGABYTE, 20, MERGES, how="overlap"),
