@@ -300,10 +300,11 @@ def replace_tokens(
     from tokswap.corpora import open_corpora
     from tokswap.evaluation.texts import load_texts
     from tokswap.recipe import make_recipe
-    from tokswap.replacing import Learning, replace_in_checkpoint
+    from tokswap.replacing import Learning, check_fields, replace_in_checkpoint
     from tokswap.sources import open_source
 
     name = fspath(model)
+    check_fields(recipe_fields)
     fields = {"base": name, "donor": name, **recipe_fields}
     recipe = make_recipe(fields if out is None else {**fields, "out": fspath(out)})
     learning = Learning(add, max_words, most_bytes)

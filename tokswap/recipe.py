@@ -128,7 +128,12 @@ def _check_learning(recipe: Recipe) -> None:
             "supertokens are learnt from text, and none was given",
             "name what to learn from with --text, as in --supertokens 2000 --text texts/en",
         )
-    if recipe.draft or recipe.donor != recipe.base:
+    if recipe.draft:
+        raise TokswapError(
+            "a draft has its target's tokenizer exactly, and supertokens make another",
+            "leave --for-draft-of (draft) or --supertokens out",
+        )
+    if recipe.donor != recipe.base:
         raise TokswapError(
             "supertokens go on from the base's own tokenizer, and another donor was named",
             "leave the donor out; `tokswap supertokens extend` writes a tokenizer.json that can be one",

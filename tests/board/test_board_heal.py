@@ -77,6 +77,8 @@ def test_another_text_or_length_is_another_cell(place: Path, config: dict[str, A
         ({"rung": "ladder"}, "no rung 'ladder'"),
         ({"rung": "lm", "budget": "5m", "steps": 3}, "both"),
         ({"rung": "lm", "settings": {"rates": 1}}, "no setting 'rates'"),
+        ({"rung": "lm", "steps": 1, "settings": {"rate": float("inf")}}, "rate"),
+        ({"rung": "lm", "steps": 1, "settings": {"rate": float("nan")}}, "rate"),
     ],
 )
 def test_a_healing_that_cannot_be_is_named_before_anything_runs(

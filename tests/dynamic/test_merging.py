@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from collections import Counter
 from itertools import pairwise
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import tokswap.dynamic.merging
 from tokswap.dynamic.merging import Merges, find_merges, merged
 
 SIZE = 6
@@ -87,3 +89,8 @@ def test_pairs_of_equal_tokens_are_taken_from_the_left(
     word: tuple[int, ...], expected: tuple[int, ...]
 ) -> None:
     assert merged(word, (1, 1), 9) == expected
+
+
+def test_the_examples_in_the_docstrings_hold() -> None:
+    done = doctest.testmod(tokswap.dynamic.merging)
+    assert done.attempted and not done.failed

@@ -111,6 +111,23 @@ def test_the_report_says_how_much_shorter_and_what_it_costs(tmp_path: Path) -> N
         dynamic_scores(base, untrained(WIDTH), texts, [0])
 
 
+def test_rows_are_scaled_as_the_table_scales_its_own() -> None:
+    torch.manual_seed(0)
+    model: Any = transformers.Gemma3TextModel(
+        transformers.Gemma3TextConfig(
+            vocab_size=40, hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_attention_heads=2,
+            num_key_value_heads=1, head_dim=8,
+        )
+    ).eval()  # fmt: skip
+    table = model.get_input_embeddings().weight.detach()
+    cache = RowCache(lambda spellings: torch.stack([table[5] for _ in spellings]))
+    merges = Merges(40, ((6, 7),), ((6, 7),))
+    states, _ = encode_merged(model, [[(2,), (6, 7), (8,)]], merges, cache)
+    with torch.no_grad():
+        expected = model(torch.tensor([[2, 5, 8]])).last_hidden_state
+    torch.testing.assert_close(states, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_an_encoder_reads_merged_tokens_as_one_with_a_larger_table() -> None:
     torch.manual_seed(0)
     model: Any = transformers.BertModel(

@@ -11,6 +11,7 @@ import transformers as tf
 from taught_pairs import made
 from test_pair import corpus_of, opened
 
+from tokswap.errors import TokswapError
 from tokswap.healing.candidates import JUDGED, Candidates, make_candidates
 from tokswap.healing.objective import Objective, Rung, rows_to_train
 from tokswap.healing.pair import Pair
@@ -102,3 +103,9 @@ def test_every_step_takes_the_texts_tokens_and_the_likeliest_and_draws_the_rest_
     for wide in (0, pair.student.rows):
         settings = make_settings("lm", budget=None, steps=1, candidates=wide)
         assert make_candidates(pair, settings, corpus.train, corpus.held_out) is None
+
+
+@pytest.mark.parametrize("candidates", [-1, 1, 3, 5.5])
+def test_a_number_of_candidates_that_cannot_be_is_refused(candidates: float) -> None:
+    with pytest.raises(TokswapError, match="the candidates are"):
+        make_settings("lm", budget=None, steps=1, candidates=candidates)

@@ -213,6 +213,23 @@ def test_what_cannot_be_replaced_is_refused(family: Any, add: int, words: str, t
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"untie": True},
+        {"pad_to_multiple_of": 64},
+        {"method": "hypernet"},
+        {"hypernet": "auto"},
+        {"draft": True},
+    ],
+    ids=str,
+)
+def test_fields_that_decide_nothing_are_refused_at_once(fields: dict[str, Any], tmp_path: Path) -> None:
+    base = base_folder(tmp_path / "base")
+    with pytest.raises(TokswapError, match=r"decides nothing|can't make the rows"):
+        tokswap.replace_tokens(base, [text_file(tmp_path)], add=5, dry_run=True, **fields)
+
+
 def test_a_method_that_needs_another_model_is_refused(tmp_path: Path) -> None:
     base = base_folder(tmp_path / "base")
     with pytest.raises(TokswapError, match="needs the donor's embeddings"):

@@ -51,7 +51,7 @@ class Heal(BaseModel):
     @property
     def settings_as_given(self) -> dict[str, Any]:
         """The other settings; those that count are whole numbers."""
-        return {name: int(v) if v == int(v) else v for name, v in self.settings.items()}
+        return {name: int(v) if v.is_integer() else v for name, v in self.settings.items()}
 
     @property
     def checked(self) -> Settings:

@@ -34,5 +34,7 @@ def encode_merged(
         new = ids >= merges.size
         if bool(new.any()):
             spellings = [merges.spelling(symbol) for symbol in ids[new].tolist()]
-            rows[new] = cache.rows(spellings)[:, : rows.shape[-1]].to(rows)
+            made = cache.rows(spellings)[:, : rows.shape[-1]].to(rows)
+            # Gemma's table scales what it gives out, and rows are as the table holds them.
+            rows[new] = made * getattr(table, "embed_scale", torch.ones(())).to(made)
         return model(inputs_embeds=rows, attention_mask=mask.long()).last_hidden_state, mask

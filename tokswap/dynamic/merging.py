@@ -26,7 +26,7 @@ class Merges:
         """Return the words of a text in symbols: every merge in its order, from left to right.
 
         >>> find_merges([(1, 2, 3), (1, 2)], 2, size=10).apply([(1, 2, 3), (2, 1, 2)])
-        [(11,), (2, 10)]
+        [(10, 3), (2, 10)]
         """
         ranks = {pair: rank for rank, pair in enumerate(self.pairs)}
         known = {word: _applied(word, ranks, self.size) for word in set(words)}

@@ -16,6 +16,8 @@ from tokswap.healing.objective import Rung
 DEFAULT_BUDGET = "20m"
 BUDGET = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
 SECONDS = (3600, 60, 1)
+FEWEST_CANDIDATES = 4
+"""Output rows of a step beside the text's own, where it is not all: three quarters likeliest, a quarter drawn."""
 WARM_UP = 0.05
 """Share of a run in which the rates rise."""
 LEAST_RATE = 0.1
@@ -76,6 +78,11 @@ def make_settings(
     for name in ("rank", "rate", "row_rate", "step_bytes"):
         if not 0 < more.get(name, 1) < math.inf:
             raise TokswapError(f"the {name} is {more[name]}", "give a number above 0")
+    candidates = more.get("candidates", 0)
+    if candidates != 0 and not (isinstance(candidates, int) and candidates >= FEWEST_CANDIDATES):
+        raise TokswapError(
+            f"the candidates are {candidates}", f"give 0 for all rows, or {FEWEST_CANDIDATES} or more"
+        )
     if Rung(rung) is Rung.ROWS and (vain := sorted({"rate", "rank"} & set(more))):
         raise TokswapError(
             f"the {vain[0]} is the body's, and the rung rows leaves the body as it is",

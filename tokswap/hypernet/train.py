@@ -191,8 +191,10 @@ def _require_room(job: Job, state: Path, *, overwrite: bool) -> None:
                 f"a training of {job.out} with other settings or inputs exists, and has not ended",
                 "run its own command again, choose another --out, or pass --overwrite to throw it away",
             )
-    if job.out.exists() and not _holds_hypernet(job.out):
-        raise TokswapError(f"{job.out} holds no hypernetwork, so it isn't replaced", "choose another --out")
+    # What a killed transplant moved aside is somebody's model, which comes back to its place first.
+    for path in (job.out, places.old):
+        if path.exists() and not _holds_hypernet(path):
+            raise TokswapError(f"{path} holds no hypernetwork, so it isn't replaced", "choose another --out")
 
 
 def _holds_hypernet(folder: Path) -> bool:

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from tokswap.align import Alignment, Origin
 from tokswap.checkpoint import Checkpoint
+from tokswap.errors import TokswapError
 from tokswap.graft import TokenizerFiles, start_token_id
+from tokswap.methods import get_method
 from tokswap.plan import Plan, choose_method
 from tokswap.recipe import Recipe
 from tokswap.replacing.choose import Replaced
 from tokswap.supertokens.donor import with_tokenizer
 from tokswap.vocab import Vocab, vocab_of
+
+FIELDS = {
+    "method", "parameters", "auxiliary", "calibrate", "calibration_texts", "evaluate", "evaluation_texts",
+    "device", "seed",
+}  # fmt: skip
+"""Of a recipe, those that decide something about a replacement."""
+
+
+def check_fields(fields: Mapping[str, Any]) -> None:
+    """Refuse fields of a recipe that decide nothing here, and methods that would need what there isn't."""
+    if vain := sorted(set(fields) - FIELDS):
+        raise TokswapError(
+            f"{vain[0]} decides nothing about a replacement",
+            f"leave it out; there are {', '.join(sorted(FIELDS))}",
+        )
+    name = fields.get("method", "auto")
+    if name != "auto" and (get_method(name).network or get_method(name).parallel):
+        raise TokswapError(
+            f"method {name!r} can't make the rows of a replacement",
+            "choose --method subword, or one that compares tokens with --auxiliary ngrams",
+        )
 
 
 def replacement_plan(recipe: Recipe, base: Checkpoint, vocab: Vocab, replaced: Replaced) -> Plan:
