@@ -158,8 +158,8 @@ class Trainer:
         if not math.isfinite(value):
             raise TokswapError(
                 f"the loss or its gradient is not finite at step {self.progress.step + 1} (stage {stage})",
-                f"copy the best network until then, of step {self.progress.best_step}, out of {self.folder} if you want "
-                "it; then lower --rate and pass --overwrite, which removes it",
+                f"lower --rate and pass --overwrite; the best network until then, of step {self.progress.best_step}, "
+                f"is in {self.folder}: --overwrite removes it, so copy it first if you want it",
             )
 
     def _save(self) -> None:
