@@ -81,7 +81,7 @@ def test_a_dry_run_plans_with_what_would_be_learnt(base: Path) -> None:
     [
         ({"supertokens": 5}, "none was given"),
         ({"supertokens": 5, "supertoken_texts": ["t"], "donor": "b"}, "another donor was named"),
-        ({"supertokens": 5, "supertoken_texts": ["t"], "draft": True}, "another donor was named"),
+        ({"supertokens": 5, "supertoken_texts": ["t"], "draft": True}, "a draft has its target's tokenizer"),
         ({"supertokens": 0, "supertoken_texts": ["t"]}, "must be 1 or more"),
         ({"donor": "b", "supertoken_texts": ["t"]}, "none are asked for"),
         ({"donor": "b", "max_words": 3}, "none are asked for"),
