@@ -7,6 +7,14 @@ from tokswap.calibration_kinds import calibration_stages
 from tokswap.plan import Plan
 from tokswap.sources import public_name
 
+LOAD_IT = """```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained(".")
+tokenizer = AutoTokenizer.from_pretrained(".")
+```
+"""
+"""How a card ends: what to do with the folder."""
 SHIFTED = "Output rows of new tokens were shifted so that they draw the probability of their share of text."
 STAGES = {
     "lexicon": "Input rows of new tokens were read off the base's states at their last pieces.",
@@ -36,7 +44,7 @@ library_name: transformers
 tags: [tokswap, tokenizer-transplant]
 ---
 
-# {_name(base)} with the tokenizer of {_name(donor)}
+# {model_name(base)} with the tokenizer of {model_name(donor)}
 
 The body of `{base}`, unchanged, under the tokenizer of `{donor}`.
 Made by tokswap {__version__} with the method `{plan.method.name}` ({parameters}; {plan.method.paper}).
@@ -55,13 +63,7 @@ As with the base, a text {begins}.
 `recipe.yaml` repeats the run; `tokswap.json` lists every file with its sha256 and what was proved when it was
 written. The licences of the base and of the donor apply.
 
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained(".")
-tokenizer = AutoTokenizer.from_pretrained(".")
-```
-"""
+{LOAD_IT}"""
 
 
 def calibration_sentences(kind: str) -> str:
@@ -71,5 +73,6 @@ def calibration_sentences(kind: str) -> str:
     return " ".join([SHIFTED, *(STAGES[stage] for stage in calibration_stages(kind))])
 
 
-def _name(source: str) -> str:
+def model_name(source: str) -> str:
+    """Return the last part of where a model came from."""
     return source.split(" (")[0].rstrip("/").rsplit("/", 1)[-1]

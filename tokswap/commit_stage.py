@@ -14,6 +14,7 @@ one that was stopped before it.
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -64,6 +65,14 @@ class Places:
     def lock(self) -> Path:
         """Return the lock file."""
         return self._beside("lock")
+
+    def state(self, kind: str, identity: str) -> Path:
+        """Return where the state of a training of this kind (heal, hypernet) lies."""
+        return self._beside(f"{kind}-{identity[:16]}")
+
+    def states(self, kind: str) -> list[Path]:
+        """Return the states of all trainings of this kind that were to end in the output, and haven't."""
+        return list(self.out.parent.glob(f".{glob.escape(self.out.name)}.tokswap-{kind}-*"))
 
     def _beside(self, role: str) -> Path:
         return self.out.with_name(f".{self.out.name}.tokswap-{role}")

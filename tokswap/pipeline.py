@@ -84,7 +84,7 @@ def run_recipe(
     if dry_run:
         planned = plan_report(plan)
         return replace(planned, warnings=(*planned.warnings, *_refusal(recipe, base, overwrite=overwrite)))
-    out = _out_folder(recipe, base, overwrite=overwrite)
+    out = out_folder(recipe, base, overwrite=overwrite)
     if on_plan is not None:
         on_plan(plan_report(plan))
     made = initialise_plan(plan, parallel, on_progress)
@@ -121,7 +121,7 @@ def _calibration_texts(recipe: Recipe, corpora: Sequence[Corpus]) -> Mapping[str
     return _texts(recipe.calibration_texts, "calibration", all_of_it=stages)
 
 
-def _out_folder(recipe: Recipe, base: Checkpoint, *, overwrite: bool) -> Path:
+def out_folder(recipe: Recipe, base: Checkpoint, *, overwrite: bool) -> Path:
     """Return where to write, refusing early what the commit would refuse after minutes of work."""
     if not recipe.out:
         raise TokswapError("no output folder was given", "name one with --out, or look first with --dry-run")
@@ -134,7 +134,7 @@ def _refusal(recipe: Recipe, base: Checkpoint, *, overwrite: bool) -> tuple[str,
     """Return what would be said against the output folder, were this no dry run."""
     try:
         if recipe.out:
-            _out_folder(recipe, base, overwrite=overwrite)
+            out_folder(recipe, base, overwrite=overwrite)
     except TokswapError as error:
         return (f"without --dry-run this is refused: {error.what} ({error.hint})",)
     return ()

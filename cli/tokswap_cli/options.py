@@ -44,6 +44,15 @@ MaxBytes = Annotated[
         help="Take only the beginning of each text, e.g. --max-bytes 4096.",
     ),
 ]
+Field = Annotated[
+    str,
+    typer.Option(
+        "--field", metavar="NAME", help="Where .jsonl and .parquet hold their text, e.g. --field body."
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", metavar="N", help="Seed of methods that draw numbers, e.g. --seed 1.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and write nothing.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an existing output, once the new one is complete.")

@@ -11,7 +11,7 @@ from tokswap.errors import TokswapError
 from tokswap_cli import options, output
 from tokswap_cli.pages import check_page, write_page
 from tokswap_cli.progress import progress
-from tokswap_cli.supertokens import MOST_BYTES, Field, MaxWords, MostBytes, Texts
+from tokswap_cli.supertokens import MOST_BYTES, MaxWords, MostBytes, Texts
 from tokswap_cli.transplant import assignments, parameter
 
 if TYPE_CHECKING:
@@ -97,13 +97,10 @@ def replace(
             "e.g. --evaluation-text new.txt; may be repeated.",
         ),
     ] = None,
-    field: Field = "text",
+    field: options.Field = "text",
     most_bytes: MostBytes = MOST_BYTES,
     device: options.Device = None,
-    seed: Annotated[
-        int | None,
-        typer.Option("--seed", metavar="N", help="Seed of methods that draw numbers, e.g. --seed 1."),
-    ] = None,
+    seed: options.Seed = None,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,

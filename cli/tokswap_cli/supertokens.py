@@ -51,12 +51,6 @@ HeldOut = Annotated[
         "repeated.",
     ),
 ]
-Field = Annotated[
-    str,
-    typer.Option(
-        "--field", metavar="NAME", help="Where .jsonl and .parquet hold their text, e.g. --field body."
-    ),
-]
 MostBytes = Annotated[
     int,
     typer.Option(
@@ -146,7 +140,7 @@ def train(
         typer.Option("--base", metavar="SOURCE", help="A tokenizer to compare with, e.g. --base smollm2."),
     ] = None,
     held_out: HeldOut = None,
-    field: Field = "text",
+    field: options.Field = "text",
     most_bytes: MostBytes = MOST_BYTES,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
@@ -191,7 +185,7 @@ def extend(
     out: Out = None,
     max_words: MaxWords = 1,
     held_out: HeldOut = None,
-    field: Field = "text",
+    field: options.Field = "text",
     most_bytes: MostBytes = MOST_BYTES,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,

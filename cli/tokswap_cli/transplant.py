@@ -205,10 +205,7 @@ def transplant(
         ),
     ] = None,
     device: options.Device = None,
-    seed: Annotated[
-        int | None,
-        typer.Option("--seed", metavar="N", help="Seed of methods that draw numbers, e.g. --seed 1."),
-    ] = None,
+    seed: options.Seed = None,
     overwrite: options.Overwrite = False,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,

@@ -71,12 +71,7 @@ def trim(
             help="Round the rows up, e.g. --pad-to-multiple-of 128.",
         ),
     ] = None,
-    field: Annotated[
-        str,
-        typer.Option(
-            "--field", metavar="NAME", help="Where .jsonl and .parquet hold their text, e.g. --field body."
-        ),
-    ] = "text",
+    field: options.Field = "text",
     evaluate: Annotated[
         bool,
         typer.Option(

@@ -16,8 +16,9 @@ from tokswap.checkpoint import read_embeddings
 from tokswap.errors import TokswapError
 from tokswap.evaluation.arm import open_arm
 from tokswap.evaluation.language_model import load_language_model
+from tokswap.halfway import states_before
 from tokswap.hypernet.sampling import as_vocabulary
-from tokswap.hypernet.student import Student, all_columns, sampled_columns, states_after
+from tokswap.hypernet.student import Student, all_columns, sampled_columns
 from tokswap.methods import SideBySide
 
 TEXT = CORPUS[0] + CORPUS[1]
@@ -53,7 +54,7 @@ def test_under_its_own_tokenizer_the_base_is_itself(how: dict[str, Any], tmp_pat
     torch.testing.assert_close(states, out.hidden_states[made.third][0, 1:], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(made.own_states(read, made.third), states, rtol=1e-4, atol=1e-5)
     for layer, expected in enumerate(out.hidden_states):
-        torch.testing.assert_close(states_after(made.lm.model, ids, layer), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(states_before(made.lm.model, layer, ids), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_sampled_softmax_is_the_full_one_where_all_are_drawn_or_all_are_alike(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tokswap import __version__
 from tokswap.checkpoint import Checkpoint, open_checkpoint
 from tokswap.commit import check_output
+from tokswap.commit_stage import Places
 from tokswap.device import choose_device, choose_dtype
 from tokswap.errors import TokswapError
 from tokswap.evaluation.arm import open_arm
@@ -25,7 +26,7 @@ from tokswap.healing.pair import Pair
 from tokswap.healing.sampling import kept_sample, sample_files
 from tokswap.healing.settings import Settings, length_of, make_settings
 from tokswap.healing.snippets import Corpus, make_corpus, text_hashes
-from tokswap.healing.state import Point, Progress, state_file, state_files
+from tokswap.healing.state import Point, Progress
 from tokswap.healing.training import Trainer
 from tokswap.healing.writing import require_same_body, stored_names, write_healed
 from tokswap.provenance import manifest_of
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 Tell = Callable[[str, int, int], None]
 Named = str | PathLike[str]
 
+KIND = "heal"
+"""What states of these trainings are called."""
 SHIPPED = "what tokswap calibrates on: some 25 kB in seven languages, none of it in the evaluation texts"
 EVALUATED_BYTES = 4000
 """Bytes scored of each text that comes with tokswap, as after a transplant: a first look in a few minutes."""
@@ -195,7 +198,7 @@ def _train_and_write(
     adapters = pair.train(ids, body=body, rank=settings.rank, seed=settings.seed)
     if settings.checkpoint_layers:
         pair.save_memory()
-    path = state_file(task.out, task.identity)
+    path = Places.of(task.out).state(KIND, task.identity)
     trainer = Trainer(pair, adapters, settings, corpus.train, corpus.held_out, path)
     progress = trainer.run(on_progress, lambda _: _write_curve(task.curve, trainer.progress.curve))
     _write_curve(task.curve, progress.curve)
@@ -212,7 +215,9 @@ def _train_and_write(
         overwrite=task.overwrite,
         on_progress=on_progress,
     )
-    for left in state_files(task.out):  # other settings that were tried and given up have left theirs too
+    for left in Places.of(task.out).states(
+        KIND
+    ):  # other settings that were tried and given up have left theirs too
         left.unlink(missing_ok=True)
     return written, progress
 

@@ -21,9 +21,9 @@ from tokswap.evaluation.language_model import (
     logit_slices,
     wrap_model,
 )
+from tokswap.halfway import states_before
 from tokswap.healing.adapters import Adapters, linear_layers
 from tokswap.healing.candidates import Draw, narrowed
-from tokswap.healing.halfway import states_before
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,14 +7,12 @@ ID is of the settings, the models and the text: another run doesn't take it for 
 
 from __future__ import annotations
 
-import glob
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokswap.commit_stage import Places
 from tokswap.errors import TokswapError
 from tokswap.whole_file import write_whole
 
@@ -50,18 +48,6 @@ class Progress:
     best_step: int = 0
     stopped: str = ""
     curve: list[Point] = field(default_factory=list[Point])
-
-
-def state_file(out: Path, identity: str) -> Path:
-    """Return where the state of a run lies."""
-    place = Places.of(out).out
-    return place.with_name(f".{place.name}.tokswap-heal-{identity[:16]}")
-
-
-def state_files(out: Path) -> list[Path]:
-    """Return the states of all runs that were to end in `out`."""
-    place = Places.of(out).out
-    return list(place.parent.glob(f".{glob.escape(place.name)}.tokswap-heal-*"))
 
 
 def save_state(path: Path, progress: Progress, tensors: Mapping[str, Tensor]) -> None:

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,17 +14,8 @@ from pathlib import Path
 from tokswap.commit_files import SYSTEM, remove_tree
 from tokswap.commit_stage import Places, locked, make_parent, move_in, plain_errors
 
-
-def state_file(out: Path, identity: str) -> Path:
-    """Return where the state of a training lies."""
-    place = Places.of(out).out
-    return place.with_name(f".{place.name}.tokswap-hypernet-{identity[:16]}")
-
-
-def state_files(out: Path) -> list[Path]:
-    """Return the states of all trainings that were to end in `out`, and haven't."""
-    place = Places.of(out).out
-    return list(place.parent.glob(f".{glob.escape(place.name)}.tokswap-hypernet-*"))
+KIND = "hypernet"
+"""What states of these trainings are called."""
 
 
 def staged(out: Path, path: Path) -> Path:
@@ -67,5 +57,5 @@ def _mend(places: Places) -> None:
 
 def _discard(places: Places) -> None:
     remove_tree(SYSTEM, places.stage)
-    for state in state_files(places.out):
+    for state in places.states(KIND):
         SYSTEM.unlink(state)

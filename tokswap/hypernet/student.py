@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tokswap.errors import TokswapError
 from tokswap.evaluation.arm import Arm, Tokenized
 from tokswap.evaluation.head import captured
+from tokswap.halfway import states_before
 from tokswap.hypernet.sampling import Vocabulary
 from tokswap.methods import SideBySide
 
@@ -137,7 +138,7 @@ class Student:
 
         ids = torch.from_numpy(np.concatenate([[self.arm.start_id], read.ids])).to(self.lm.device)
         with torch.no_grad(), captured(self.lm.model, skip_head=True):
-            return states_after(self.lm.model, ids[None], layer)[0, 1:]
+            return states_before(self.lm.model, layer, ids[None])[0, 1:]
 
     def _frozen(self, vocabulary: Vocabulary) -> tuple[Tensor, ...]:
         import torch
@@ -145,32 +146,6 @@ class Student:
         ids = torch.from_numpy(np.concatenate([[self.arm.start_id], vocabulary.base]))
         sides = (self.rows,) if not isinstance(self.rows, SideBySide) else (self.rows.input, self.rows.output)
         return tuple(side[ids].to(self.lm.device, self.lm.dtype) for side in sides)
-
-
-def states_after(model: Any, ids: Tensor, layer: int) -> Tensor:
-    """Return Float[B T d], the states after some layers of a model, which are all that is computed where it can be."""
-    depth = int(model.config.get_text_config().num_hidden_layers)
-    stacks = [m for m in model.modules() if type(m).__name__ == "ModuleList" and len(m) == depth]
-    if len(stacks) != 1 or layer >= depth:
-        return model(input_ids=ids, use_cache=False, output_hidden_states=True).hidden_states[layer]
-    handle = stacks[0][layer].register_forward_pre_hook(_stop, with_kwargs=True)
-    try:
-        model(input_ids=ids, use_cache=False)
-    except _Reached as reached:
-        return reached.states
-    finally:
-        handle.remove()
-    raise AssertionError("a model runs all of its layers")
-
-
-class _Reached(Exception):  # noqa: N818 - it is no error
-    def __init__(self, states: Tensor) -> None:
-        super().__init__()
-        self.states = states
-
-
-def _stop(_module: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-    raise _Reached(args[0] if args else named["hidden_states"])
 
 
 def _names_of(model: Any, weights: Sequence[torch.Tensor]) -> list[str]:

@@ -26,7 +26,7 @@ from tokswap.hypernet.files import Hypernet, build_network
 from tokswap.hypernet.memory import estimate, operations, parameters_of, require_memory
 from tokswap.hypernet.objective import Material, Objective
 from tokswap.hypernet.pairs import merge_pairs
-from tokswap.hypernet.places import replacing_network, staged, state_file, state_files
+from tokswap.hypernet.places import KIND, replacing_network, staged
 from tokswap.hypernet.sampling import as_vocabulary
 from tokswap.hypernet.settings import Settings, make_settings
 from tokswap.hypernet.streams import Stream, snippets_of
@@ -148,7 +148,7 @@ def _run(
 ) -> Report:
     from tokswap.hypernet.training import Trainer, process
 
-    state = state_file(job.out, job.identity)
+    state = Places.of(job.out).state(KIND, job.identity)
     _require_room(job, state, overwrite=overwrite)
     reads = any(stage.reads_text for stage, _ in job.settings.stages)
     device = choose_device(where[0])
@@ -178,7 +178,7 @@ def _require_room(job: Job, state: Path, *, overwrite: bool) -> None:
         )
     places = Places.of(job.out)
     require_apart(job.base, places)
-    others = [] if state.exists() else [*state_files(job.out)]
+    others = [] if state.exists() else places.states(KIND)
     logs = [] if state.exists() else [job.log]  # of this run otherwise
     if not overwrite:
         for path in (job.out, places.old, *logs):

@@ -13,11 +13,12 @@ import numpy as np
 from tokswap.align import Alignment, Origin
 from tokswap.cache import cache_folder
 from tokswap.checkpoint import SINGLE_NAME, Checkpoint, read_json
+from tokswap.commit_stage import Places
 from tokswap.errors import TokswapError
 from tokswap.hypernet.config import HypernetConfig, make_config
 from tokswap.hypernet.files import load_hypernet
 from tokswap.hypernet.flax_files import FLAX_NAME
-from tokswap.hypernet.places import state_files
+from tokswap.hypernet.places import KIND
 from tokswap.hypernet.predict import Predictor
 from tokswap.hypernet.surfaces import surface_matrix, vocabulary_digest, with_fallbacks
 from tokswap.vocab import Kind, Vocab
@@ -45,7 +46,7 @@ def find_hypernet(name: str, base: Checkpoint, vocab: Vocab) -> Path:
     if (folder / "config.json").is_file():
         _require_weights(folder)
         return folder
-    if state_files(folder):
+    if Places.of(folder).states(KIND):
         raise TokswapError(
             f"the training of {folder} has not ended",
             "run the same `tokswap hypernet train` again: it goes on",

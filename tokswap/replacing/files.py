@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tokswap import __version__
-from tokswap.card import calibration_sentences
+from tokswap.card import LOAD_IT, calibration_sentences, model_name
 from tokswap.graft import as_json
 from tokswap.plan import Plan
 from tokswap.reload import settled_tokenizer_config
@@ -44,7 +44,7 @@ def replacement_files(
 def replacement_card(plan: Plan, replaced: Replaced, calibration: str) -> str:
     """Return the text of README.md; `calibration` is the kind that was carried out."""
     base = public_name(plan.base.source)
-    name = base.split(" (")[0].rstrip("/").rsplit("/", 1)[-1]
+    name = model_name(base)
     return f"""---
 library_name: transformers
 tags: [tokswap, vocabulary-replacement]
@@ -59,10 +59,4 @@ A text that used none of the removed tokens takes no more tokens than under the 
 ones. The new rows were made by `{plan.method.name}` ({plan.method.paper}). {calibration_sentences(calibration)}
 `tokswap.json` lists the ids, and every file with its sha256. The base's licence applies.
 
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained(".")
-tokenizer = AutoTokenizer.from_pretrained(".")
-```
-"""
+{LOAD_IT}"""

@@ -18,13 +18,13 @@ from tokswap.calibration import Calibrated, calibrate
 from tokswap.calibration_kinds import calibration_stages
 from tokswap.calibration_report import calibration_facts, calibration_warnings
 from tokswap.checkpoint import open_checkpoint
-from tokswap.commit import check_output, write
+from tokswap.commit import write
 from tokswap.corpora import Corpus
 from tokswap.errors import TokswapError
 from tokswap.evaluation.attach import with_evaluation
 from tokswap.evaluation.evaluate import evaluate
 from tokswap.evaluation.texts import Text
-from tokswap.pipeline import initialise_plan
+from tokswap.pipeline import initialise_plan, out_folder
 from tokswap.plan import Plan, dropped
 from tokswap.provenance import input_hashes
 from tokswap.reading import reader_of
@@ -81,7 +81,7 @@ def replace_in_checkpoint(
     measured on. With `dry_run` nothing is written. Raises TokswapError for tokenizers and texts that can't be used,
     too many tokens, and an output that may not be written.
     """
-    out = None if dry_run else _out_folder(recipe, base, overwrite=overwrite)
+    out = None if dry_run else out_folder(recipe, base, overwrite=overwrite)
     reader = reader_of(base)
     counted = count_corpora(base.tokenizer, corpora, reader.vocab.max_id + 1, "count", on_progress)
     replaced = replace_tokens(
@@ -106,14 +106,6 @@ def replace_in_checkpoint(
     report = with_outcome(report, calibrated, written)
     del made, calibrated  # the tables are on disk now; evaluation needs the room
     return _measure(report, plan, out, held_out, on_progress) if recipe.evaluate else report
-
-
-def _out_folder(recipe: Recipe, base: Checkpoint, *, overwrite: bool) -> Path:
-    if not recipe.out:
-        raise TokswapError("no output folder was given", "name one with --out, or look first with --dry-run")
-    out = Path(recipe.out).expanduser()
-    check_output(base, out, overwrite=overwrite)
-    return out
 
 
 def _write(

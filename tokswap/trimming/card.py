@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tokswap import __version__
+from tokswap.card import LOAD_IT, model_name
 from tokswap.plan import Plan
 from tokswap.sources import public_name
 from tokswap.trimming.keep import Kept
@@ -11,7 +12,7 @@ from tokswap.trimming.keep import Kept
 def trim_card(plan: Plan, kept: Kept) -> str:
     """Return the text of README.md: what the model is, what was left out, and how to use it."""
     base = public_name(plan.base.source)
-    name = base.split(" (")[0].rstrip("/").rsplit("/", 1)[-1]
+    name = model_name(base)
     return f"""---
 library_name: transformers
 tags: [tokswap, vocabulary-trimming]
@@ -34,10 +35,4 @@ They are {100 * kept.coverage:.3f} % of the tokens of that text. A text that the
 cut in the same way here and has the same hidden states; other texts are cut into smaller tokens.
 `tokswap.json` lists every file with its sha256 and what was proved when it was written. The base's licence applies.
 
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained(".")
-tokenizer = AutoTokenizer.from_pretrained(".")
-```
-"""
+{LOAD_IT}"""

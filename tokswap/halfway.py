@@ -12,7 +12,7 @@ class _EnoughError(Exception):
     """Raised to leave a forward pass; no failure."""
 
 
-def states_before(model: Any, layer: int, ids: Tensor, mask: Tensor) -> Tensor:
+def states_before(model: Any, layer: int, ids: Tensor, mask: Tensor | None = None) -> Tensor:
     """Return the states (B, T, d) that go into layer number `layer`, from ids and mask (B, T).
 
     Where a model's layers can't be told apart, it is read to its end.
